@@ -1,0 +1,161 @@
+"""The integer network: what the reference computes, the planner plans and the generator prints.
+
+Every activation is a `Tensor` of rows (NHWC, batch 1). Operators are the classes in `vmcu.ops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from vmcu.errors import internal
+from vmcu.ir.layout import Layout
+
+if TYPE_CHECKING:
+    from vmcu.ops.base import QOp
+
+Numerics = Literal["onnx", "tflm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An activation. A *segment* is one of its rows.
+
+    Attributes:
+        name: unique; derived from the model's names (untrusted text).
+        rows, cols, channels: H, W, C; element (h, w, c) lies at h*W*C + w*C + c.
+        scale, zero_point: real = scale * (q - zero_point); (1.0, 0) for int32 indices.
+        elem_bytes: 1 (int8) or 4 (int32).
+    """
+
+    name: str
+    rows: int
+    cols: int
+    channels: int
+    scale: float
+    zero_point: int
+    elem_bytes: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(rows, cols, channels)."""
+        return (self.rows, self.cols, self.channels)
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one segment."""
+        return self.cols * self.channels * self.elem_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the whole tensor."""
+        return self.rows * self.row_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A graph input or output as the model file declares it.
+
+    Attributes:
+        name: in the model file.
+        tensor: the tensor that holds it.
+        layout: ONNX shape and how it lies in the tensor's memory.
+        dtype: in the model file: "int8", "uint8" (= int8 + 128), "float32" (quantised with the
+            tensor's scale and zero point) or "int64" (held as int32).
+        streamed: an input that the caller delivers row by row during the run.
+    """
+
+    name: str
+    tensor: str
+    layout: Layout
+    dtype: str
+    streamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StateLink:
+    """Tensor `next` is, at the end of a run, in the memory of `current` for the following run.
+
+    Attributes:
+        current, next: tensor names of equal shape.
+        input, output: the model's names of the pair.
+        dtype: in the model file.
+    """
+
+    current: str
+    next: str
+    input: str
+    output: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedGraph:
+    """Integer operators in topological order.
+
+    Attributes:
+        name: of the model (untrusted).
+        numerics: rounding mode (SPEC.md).
+        tensors: by name.
+        ops: each writes one tensor.
+        inputs, outputs: states excluded.
+        states: persistent tensors.
+        sha256: of the model file.
+    """
+
+    name: str
+    numerics: Numerics
+    tensors: Mapping[str, Tensor]
+    ops: tuple[QOp, ...]
+    inputs: tuple[Interface, ...]
+    outputs: tuple[Interface, ...]
+    states: tuple[StateLink, ...]
+    sha256: str
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(op.macs(self.ins(op), self.tensors[op.output]) for op in self.ops)
+
+    def ins(self, op: QOp) -> tuple[Tensor, ...]:
+        """The input tensors of `op`."""
+        return tuple(self.tensors[name] for name in op.inputs)
+
+    def given(self) -> tuple[str, ...]:
+        """Tensors that hold data before the first operator: inputs that are not streamed, then states."""
+        inputs = [i.tensor for i in self.inputs if not i.streamed]
+        return tuple(dict.fromkeys(inputs + [s.current for s in self.states]))
+
+    def verify(self) -> QuantizedGraph:
+        """Checks order, single production and the shape rules of every operator; returns self."""
+        known = set(self.given())
+        for op in self.ops:
+            missing = [n for n in op.inputs if n not in known]
+            if missing or op.output in known:
+                raise internal(f"order of tensors is broken ({missing or op.output})", op.name)
+            op.verify(self.ins(op), self.tensors[op.output])
+            known.add(op.output)
+        for port in (*self.inputs, *self.outputs):
+            if port.tensor not in known:
+                raise internal("is not computed", port.name)
+            if port.layout.size != self.tensors[port.tensor].size_bytes // self.tensors[port.tensor].elem_bytes:
+                raise internal("layout and tensor disagree in size", port.name)
+        return self
+
+    def to_text(self) -> str:
+        """For `--dump-after`."""
+        lines = [f"quantized {self.name!r} numerics {self.numerics} macs {self.macs}"]
+        for port in self.inputs:
+            lines.append(f"  input  {port.name!r} {port.dtype} in {_text(self.tensors[port.tensor])}")
+        for op in self.ops:
+            out = _text(self.tensors[op.output])
+            lines.append(f"  {out} = {op.kind}({', '.join(map(repr, op.inputs))})  # {op.name!r}")
+        for port in self.outputs:
+            lines.append(f"  output {port.name!r} {port.dtype} from {port.tensor!r}")
+        lines += [f"  state  {s.current!r} <- {s.next!r}" for s in self.states]
+        return "\n".join(lines) + "\n"
+
+
+def _text(tensor: Tensor) -> str:
+    return f"{tensor.name!r}[{tensor.rows}x{tensor.cols}x{tensor.channels} s={tensor.scale:.9g} z={tensor.zero_point}]"

@@ -1,0 +1,1 @@
+"""Operator families, one file each; `registry.OPS` lists them."""

@@ -1,0 +1,200 @@
+"""What every integer operator provides, and the words operators are described in.
+
+An operator family is one file in this folder: ONNX parsing and quantisation (`lower_*` functions),
+the frozen operator class with its integer reference, its access function and its choice of kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.errors import Unsupported, internal
+from vmcu.ir.quantized import Tensor
+from vmcu.quant.requantise import Requant
+
+Int8s = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Output row r reads input rows r*stride - pad + i*dilation for i < kernel; rows outside are padding."""
+
+    kernel: int = 1
+    stride: int = 1
+    pad: int = 0
+    dilation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Each output row reads all input rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Output row r reads the input rows `rows[r]`, in this order; -1 is a padding row.
+
+    All entries have the same length.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+
+
+Access = Window | Every | Table
+
+
+def rows_read(access: Access, row: int, input_rows: int) -> tuple[int, ...]:
+    """Input rows that output row `row` reads, in kernel order; -1 stands for a padding row."""
+    match access:
+        case Window(kernel, stride, pad, dilation):
+            rows = (row * stride - pad + i * dilation for i in range(kernel))
+            return tuple(r if 0 <= r < input_rows else -1 for r in rows)
+        case Every():
+            return tuple(range(input_rows))
+        case Table(rows_of):
+            return rows_of[row]
+
+
+def narrow_weights(values: NDArray[np.int64]) -> NDArray[np.int8] | NDArray[np.int16]:
+    """Weights with their zero point subtracted as int8, or as int16 where that does not fit.
+
+    Raises:
+        Unsupported: they are wider still.
+    """
+    low, high = int(values.min()), int(values.max())
+    if low >= -128 and high <= 127:
+        return values.astype(np.int8)
+    if low >= -(1 << 15) and high < 1 << 15:
+        return values.astype(np.int16)
+    raise Unsupported(f"a constant operand with values from {low} to {high}", "quantise the constant to int8")
+
+
+def narrowest(values: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """Indices and counts, none negative, in the narrowest type that holds them."""
+    for dtype in (np.uint8, np.uint16):
+        if values.max(initial=0) <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values.astype(np.uint32)
+
+
+@dataclass(frozen=True, slots=True)
+class ConstArray:
+    """A constant of a kernel, emitted as a C array.
+
+    Attributes:
+        suffix: of the C name.
+        values: integer array; its dtype is the C type.
+        role: "weights" (the model's parameters) or "tables" (derived: multipliers, lookup tables).
+    """
+
+    suffix: str
+    values: NDArray[np.integer[Any]]
+    role: Literal["weights", "tables"]
+
+
+def numbers(requant: Requant) -> list[ConstArray]:
+    """The tables that `requant.c_expr` reads: `multipliers`, and `shifts` where the rule has them."""
+    found = [ConstArray("multipliers", np.array(requant.multipliers, np.int32), "tables")]
+    if requant.numerics == "tflm":
+        found.append(ConstArray("shifts", np.array(requant.shifts, np.int8), "tables"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The C function of one step: a template of `templates/kernels/` and its numbers.
+
+    The function is `void f(const int8_t *const *in, int8_t *out, ...)`; `in` lists the row pointers of
+    all inputs in the order of `rows_read`. Then follow, where used, `int32_t row`, `int8_t *scratch`,
+    `const int8_t *pad` and a pointer per constant, named by its suffix.
+
+    Attributes:
+        template: file name without ".c.j2".
+        context: what the template prints.
+        constants: arrays.
+        pad_value: content of a padding row; None where no row is ever padding.
+        pad_pixel: the kernel itself reads padding, at the ends of a row.
+        uses_row: the kernel depends on the output row's index.
+        uses_source: it reads rows from the caller.
+        scratch_bytes: working memory during one task, 4-byte aligned, from the plan.
+    """
+
+    template: str
+    context: Mapping[str, object]
+    constants: tuple[ConstArray, ...] = ()
+    pad_value: int | None = None
+    pad_pixel: bool = False
+    uses_row: bool = False
+    uses_source: bool = False
+    scratch_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QOp:
+    """An integer operator writing one tensor.
+
+    Attributes:
+        name: of the ONNX node (untrusted), for messages and comments.
+        inputs: tensor names.
+        output: tensor name.
+
+    An operator that `accumulates` writes one row of accumulators and takes one task per row of its first
+    input: task r adds input row r. All others take one task per output row. One that `is_input` computes
+    nothing: its output is given by the caller.
+    """
+
+    kind: ClassVar[str] = ""
+    accumulates: ClassVar[bool] = False
+    is_input: ClassVar[bool] = False
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+    def verify(self, ins: tuple[Tensor, ...], out: Tensor) -> None:
+        """Raises VmcuError (BUG) where shapes contradict the operator."""
+        raise NotImplementedError
+
+    def reference(self, ins: tuple[Int8s, ...], out: Tensor) -> Int8s | NDArray[np.int32]:
+        """The integer semantics (SPEC.md).
+
+        Shapes: inputs (rows, cols, channels) as planned; result `out.shape`.
+        """
+        raise NotImplementedError
+
+    def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
+        """Per input, the rows that one output row reads."""
+        raise NotImplementedError
+
+    def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
+        """The plain C kernel."""
+        raise NotImplementedError
+
+    def moves_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        """Is every output row one row of an input, byte for byte? It may then be written onto that row."""
+        return False
+
+    def tasks(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
+        """Number of tasks."""
+        return ins[0].rows if self.accumulates else out.rows
+
+    def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:
+        """The same as an operator that accumulates (into a tensor of its own) and one that finishes it.
+
+        None where the operator does not read its whole input at once.
+        """
+        return None
+
+    def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
+        """Multiply-accumulates of the whole operator (0 where the field counts none)."""
+        return 0
+
+    def expect(self, condition: bool, what: str) -> None:
+        """Helper of `verify`."""
+        if not condition:
+            raise internal(what, f"{self.kind} {self.name!r}")

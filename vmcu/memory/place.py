@@ -1,0 +1,331 @@
+"""Placement: addresses for blocks with known lifetimes, close to the lower bound.
+
+Dynamic storage allocation with known lifetimes is NP-hard. Two searches, one after the other, try orders
+in which blocks take the first address that fits:
+
+* by tensor: each tensor has a priority, and a side of the pool from which its rows look for a place.
+  Short-lived rows from one side and long-lived rows from the other leave the free bytes in one piece.
+* by block: whoever sticks out of the pool that is wanted is moved forward in the order ("squeaky wheel").
+
+Deterministic: work is bounded by counting, not by time, and randomness is seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import inf, log
+from random import Random
+
+SEARCH_WORK = 1_200_000  # neighbours looked at, per search; a fraction of a second
+RESTARTS = 4
+TINY = 1e-300  # in place of a random number that is zero
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Memory placed as one piece: parts at fixed offsets, each with its own lifetime.
+
+    Attributes:
+        key: tensor name, or step number of a scratch.
+        rows: the tensor's rows in it (empty for scratch).
+        parts: (offset, size, first task, last task), bytes and task numbers, both ends included.
+        align: of the block's address.
+    """
+
+    key: str | int
+    rows: tuple[int, ...]
+    parts: tuple[tuple[int, int, int, int], ...]
+    align: int = 1
+
+    @property
+    def size(self) -> int:
+        """Bytes from its first to its last."""
+        return max(offset + size for offset, size, _, _ in self.parts)
+
+    @property
+    def born(self) -> int:
+        """First task of any part."""
+        return min(p[2] for p in self.parts)
+
+    @property
+    def died(self) -> int:
+        """Last task of any part."""
+        return max(p[3] for p in self.parts)
+
+
+Neighbours = list[list[tuple[int, int, int]]]  # block -> (other, low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Addresses of blocks, in the order the blocks were given, and the end of the highest."""
+
+    addresses: tuple[int, ...]
+    end: int
+
+
+def place_blocks(blocks: Sequence[Block], bound: int) -> Placement:
+    """Addresses for all blocks.
+
+    Args:
+        blocks: what to place.
+        bound: lower bound of the end; reaching it ends the search.
+    """
+    puzzle = _Puzzle(blocks, bound)
+    best = min((puzzle.fit(order, puzzle.low) for order in puzzle.orders()), key=lambda p: p.end)
+    for search in (_search_tensors, _search_blocks):
+        if best.end <= bound:
+            break
+        best = min(best, search(puzzle), key=lambda p: p.end)
+    return best
+
+
+def neighbours(blocks: Sequence[Block]) -> Neighbours:
+    """Pairs alive together: block `i` may not start strictly between `low` and `high` after block `other`."""
+    near: Neighbours = [[] for _ in blocks]
+    by_birth = sorted(range(len(blocks)), key=lambda i: blocks[i].born)
+    active: list[int] = []
+    for i in by_birth:
+        a = blocks[i]
+        active = [j for j in active if blocks[j].died >= a.born]
+        for j in active:
+            for low, high in _forbidden(a, blocks[j]):
+                near[i].append((j, low, high))
+                near[j].append((i, -high, -low))
+        active.append(i)
+    return near
+
+
+def _forbidden(a: Block, b: Block) -> list[tuple[int, int]]:
+    """Open intervals of (address of a) - (address of b) in which parts alive together overlap."""
+    found = sorted(
+        (ob - oa - sa, ob + sb - oa)
+        for oa, sa, born_a, died_a in a.parts
+        for ob, sb, born_b, died_b in b.parts
+        if born_a <= died_b and born_b <= died_a
+    )
+    merged: list[tuple[int, int]] = []
+    for low, high in found:
+        if merged and low < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A placement and how it came about; `ends` are the ends after each block of the order."""
+
+    order: Sequence[int]
+    high: Sequence[bool]
+    addresses: list[int]
+    ends: list[int]
+
+    @property
+    def end(self) -> int:
+        """Of the highest block."""
+        return self.ends[-1] if self.ends else 0
+
+    def placement(self) -> Placement:
+        """The result."""
+        return Placement(tuple(self.addresses), self.end)
+
+
+class _Puzzle:
+    """Blocks, who is alive together, and first fit."""
+
+    def __init__(self, blocks: Sequence[Block], bound: int) -> None:
+        self.blocks, self.bound = blocks, bound
+        self.near = neighbours(blocks)
+        self.sizes = [b.size for b in blocks]
+        self.aligns = [b.align for b in blocks]
+        self.low = [False] * len(blocks)
+        self.evaluations = max(12, SEARCH_WORK // (sum(map(len, self.near)) // 2 + len(blocks) + 1))
+
+    def orders(self) -> list[list[int]]:
+        """Orders worth starting from."""
+        size, count = self.sizes, range(len(self.blocks))
+        born, died = [b.born for b in self.blocks], [b.died for b in self.blocks]
+        return [
+            sorted(count, key=lambda i: (born[i], -size[i])),
+            sorted(count, key=lambda i: (-size[i], born[i])),
+            sorted(count, key=lambda i: (-size[i] * (died[i] - born[i] + 1), born[i])),
+            sorted(count, key=lambda i: (born[i] - died[i], -size[i])),
+            sorted(count, key=lambda i: (-died[i], -size[i])),
+        ]
+
+    def fit(self, order: Sequence[int], high: Sequence[bool]) -> Placement:
+        """Each block in order at the first address, from its side, that no placed neighbour forbids.
+
+        Args:
+            order: all blocks.
+            high: which blocks look from the lower bound downwards; where nothing is free below it they
+                look upwards like the others.
+        """
+        found = self.refit(order, high, None, lambda: inf)
+        assert found is not None
+        return found.placement()
+
+    def refit(
+        self, order: Sequence[int], high: Sequence[bool], like: _Fit | None, limit: Callable[[], float]
+    ) -> _Fit | None:
+        """As `fit`, but quick: what is placed as in `like` is copied, and a hopeless try is given up.
+
+        Args:
+            like: an earlier result.
+            limit: asked once, as soon as the end exceeds that of `like`: None is returned where the end
+                exceeds this limit.
+        """
+        addresses = [-1] * len(self.blocks)
+        ends: list[int] = []
+        end = same = 0
+        stop: float = inf
+        if like is not None:
+            stop = like.end
+            for i, j in zip(order, like.order, strict=True):
+                if i != j or high[i] != like.high[i]:
+                    break
+                addresses[i] = like.addresses[i]
+                same += 1
+            ends = like.ends[:same]
+            end = ends[-1] if ends else 0
+        asked = False
+        for i in islice(order, same, None):
+            size, align = self.sizes[i], self.aligns[i]
+            forbidden = [(a + low, a + up) for j, low, up in self.near[i] if (a := addresses[j]) >= 0]
+            address = -1
+            if high[i]:
+                address = (self.bound - size) // align * align
+                forbidden.sort(key=_upper, reverse=True)
+                for low, up in forbidden:
+                    if up <= address:
+                        break
+                    if low < address:
+                        address = low // align * align
+            if address < 0:
+                address = 0
+                forbidden.sort()
+                for low, up in forbidden:
+                    if low >= address:
+                        break
+                    if up > address:
+                        address = -(-up // align) * align
+            addresses[i] = address
+            if address + size > end:
+                end = address + size
+                if end > stop:
+                    if not asked:
+                        stop, asked = limit(), True
+                    if end > stop:
+                        return None
+            ends.append(end)
+        return _Fit(order, high, addresses, ends)
+
+
+def _upper(interval: tuple[int, int]) -> int:
+    return interval[1]
+
+
+def _search_tensors(puzzle: _Puzzle) -> Placement:
+    """Anneals priorities and sides of tensors."""
+    random = Random(1)
+    names = list(dict.fromkeys(b.key for b in puzzle.blocks))
+    number = {name: n for n, name in enumerate(names)}
+    tensor = [number[b.key] for b in puzzle.blocks]
+    by_birth, by_size = puzzle.orders()[:2]
+
+    def evaluate(
+        priority: Sequence[int],
+        side: Sequence[bool],
+        base: Sequence[int],
+        like: _Fit | None = None,
+        limit: Callable[[], float] = lambda: inf,
+    ) -> _Fit | None:
+        first = [priority[t] for t in tensor]
+        return puzzle.refit(sorted(base, key=first.__getitem__), [side[t] for t in tensor], like, limit)
+
+    starts = []
+    for base in (by_birth, by_size):
+        for pattern in range(6):
+            sides = [[False] * len(names), [n % 2 == 1 for n in range(len(names))]]
+            side = sides[pattern] if pattern < 2 else [random.random() < 0.5 for _ in names]
+            start = evaluate([0] * len(names), side, base)
+            assert start is not None
+            starts.append((start, side, base))
+    starts.sort(key=lambda s: s[0].end)
+    best = starts[0][0]
+    for current, side, base in starts[:RESTARTS]:
+        priority, heat = [0] * len(names), 0.01 * puzzle.bound
+        guilty = _sticking_out(puzzle, current, tensor)
+        for _ in range(puzzle.evaluations // RESTARTS):
+            if best.end <= puzzle.bound:
+                return best.placement()
+            chosen = (
+                random.choice(guilty) if guilty and random.random() < 0.6 else random.randrange(len(names))
+            )
+            new_priority, new_side = list(priority), list(side)
+            kind = random.random()
+            if kind < 0.45:
+                new_side[chosen] = not new_side[chosen]
+            else:
+                new_priority[chosen] -= random.choice((1, 1, 2, 3)) if kind < 0.8 else -random.choice((1, 2))
+            if random.random() < 0.3:
+                other = random.randrange(len(names))
+                new_side[other] = not new_side[other]
+            worst = _Threshold(random, current.end, heat)
+            found = evaluate(new_priority, new_side, base, current, worst)
+            if found is not None:
+                priority, side, current = new_priority, new_side, found
+                guilty = _sticking_out(puzzle, current, tensor)
+                best = min(best, found, key=lambda p: p.end)
+            heat = max(heat * 0.985, puzzle.bound * 0.0005)
+    return best.placement()
+
+
+@dataclass(frozen=True, slots=True)
+class _Threshold:
+    """The worst end that annealing accepts this time; drawn when asked for."""
+
+    random: Random
+    end: int
+    heat: float
+
+    def __call__(self) -> float:
+        return self.end - self.heat * log(self.random.random() or TINY)
+
+
+def _sticking_out(puzzle: _Puzzle, fit: _Fit, tensor: Sequence[int]) -> list[int]:
+    """Tensors with a block above the bound."""
+    ends = zip(tensor, fit.addresses, puzzle.sizes, strict=True)
+    return sorted({t for t, address, size in ends if address + size > puzzle.bound})
+
+
+def _search_blocks(puzzle: _Puzzle) -> Placement:
+    """Moves single blocks forward in the order."""
+    random = Random(2)
+    count = len(puzzle.blocks)
+    starts = [puzzle.refit(order, puzzle.low, None, lambda: inf) for order in puzzle.orders()]
+    known = sorted((s for s in starts if s is not None), key=lambda s: s.end)
+    best = known[0]
+    for start in known[:2]:
+        current = start
+        for _ in range(puzzle.evaluations // 2):
+            if best.end <= puzzle.bound:
+                return best.placement()
+            limit = max(puzzle.bound, current.end - random.choice((1, 200, 500, 1000)))
+            guilty = [i for i in range(count) if current.addresses[i] + puzzle.sizes[i] > limit]
+            trial = list(current.order)
+            for _ in range(random.choice((1, 1, 2, 4))):
+                chosen = (
+                    random.choice(guilty) if guilty and random.random() < 0.8 else random.randrange(count)
+                )
+                position = trial.index(chosen)
+                trial.insert(random.randrange(position + 1), trial.pop(position))
+            found = puzzle.refit(trial, puzzle.low, current, lambda: -inf)
+            if found is not None:
+                current = found
+            best = min(best, current, key=lambda p: p.end)
+    return best.placement()

@@ -1,0 +1,206 @@
+"""Schedule -> MemoryPlan: an address for every segment, so that segments alive together never overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from types import MappingProxyType
+
+from vmcu.ir.quantized import Tensor
+from vmcu.memory.place import Block, Placement, place_blocks
+from vmcu.schedule.aliases import Segment
+from vmcu.schedule.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Where everything lies in the pool.
+
+    Attributes:
+        schedule: the order this plan is valid for.
+        addresses: tensor -> address of each row (bytes from the pool's start); aliases included.
+        scratch: step -> address of its working memory, where it has any.
+        scratch_bytes: the largest working memory of a step.
+        state_bytes: leading part of the pool that persists between runs.
+        pool_bytes: end of the highest segment.
+        lower_bound_bytes: most bytes alive at one time; no placement of this schedule can do better.
+        live_bytes: alive during each task.
+    """
+
+    schedule: Schedule
+    addresses: Mapping[str, tuple[int, ...]]
+    scratch: Mapping[int, int]
+    scratch_bytes: int
+    state_bytes: int
+    pool_bytes: int
+    lower_bound_bytes: int
+    live_bytes: tuple[int, ...]
+
+
+def make_plan(schedule: Schedule) -> MemoryPlan:
+    """Places a schedule.
+
+    Layer by layer, tensors stay in one piece where that reaches the lower bound: their rows are then
+    evenly spaced and need no table. Otherwise each row finds its own place.
+    """
+    lifetimes = segment_lifetimes(schedule)
+    found: list[MemoryPlan] = []
+    streams = any(end > first + 1 for first, end in schedule.stages)
+    for whole in (False,) if streams else (True, False):
+        blocks = make_blocks(schedule, lifetimes, whole)
+        state, live = _live(schedule, blocks)
+        placement = place_blocks(blocks, max(live) - _base(state))
+        found.append(_assemble(schedule, blocks, placement, live, state))
+        if found[-1].pool_bytes == found[-1].lower_bound_bytes:
+            break
+    return min(found, key=lambda plan: plan.pool_bytes)
+
+
+def lower_bound(schedule: Schedule) -> int:
+    """Most bytes alive at one time: no placement of this schedule can do better."""
+    return max(_live(schedule, make_blocks(schedule, segment_lifetimes(schedule), False))[1])
+
+
+def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
+    """Segment -> (task that produces it, last task that reads it).
+
+    Given tensors start at -1, graph outputs end after the last task, states live throughout.
+    """
+    graph, end = schedule.graph, len(schedule.tasks)
+    life: dict[Segment, tuple[int, int]] = {
+        (name, r): (-1, -1) for name in graph.given() for r in range(graph.tensors[name].rows)
+    }
+    for t, task in enumerate(schedule.tasks):
+        op = schedule.steps[task.step]
+        written = (op.output, 0 if op.accumulates else task.row)
+        life[written] = (life.get(written, (t, t))[0], t)
+        for segment in task.reads:
+            life[segment] = (life[segment][0], t)
+    for port in graph.outputs:
+        for r in range(graph.tensors[port.tensor].rows):
+            life[port.tensor, r] = (life[port.tensor, r][0], end)
+    for state in graph.states:
+        for r in range(graph.tensors[state.current].rows):
+            life[state.current, r] = (-1, end)
+            life.pop((state.next, r), None)  # lies in the memory of `current`
+    return life
+
+
+def peak_holders(schedule: Schedule) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """The task during which most bytes are alive, and the tensors alive there with their bytes, largest first.
+
+    Task -1 is the time before the first task: the inputs alone.
+    """
+    lifetimes = segment_lifetimes(schedule)
+    live = [0] * (len(schedule.tasks) + 3)
+    for (name, _), (born, died) in lifetimes.items():
+        live[born + 1] += schedule.graph.tensors[name].row_bytes
+        live[died + 2] -= schedule.graph.tensors[name].row_bytes
+    totals = list(accumulate(live))
+    task = totals.index(max(totals)) - 1
+    held: dict[str, int] = {}
+    for (name, _), (born, died) in lifetimes.items():
+        if born <= task <= died:
+            held[name] = held.get(name, 0) + schedule.graph.tensors[name].row_bytes
+    return task, tuple(sorted(held.items(), key=lambda item: (-item[1], item[0])))
+
+
+def make_blocks(
+    schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]], whole: bool
+) -> list[Block]:
+    """Blocks to place: tensors in one piece (`whole`) or row by row; inputs and outputs always in one."""
+    graph = schedule.graph
+    contiguous = {i.tensor for i in (*graph.inputs, *graph.outputs) if not i.streamed}
+    states = {s.current for s in graph.states}
+    rows_of: dict[str, list[int]] = {}
+    for name, row in lifetimes:
+        if name not in states:
+            rows_of.setdefault(name, []).append(row)
+    blocks = []
+    for name, rows in rows_of.items():
+        tensor = graph.tensors[name]
+        groups = [rows] if whole or name in contiguous else [[r] for r in rows]
+        for group in groups:
+            parts = tuple(
+                ((r - group[0]) * tensor.row_bytes, tensor.row_bytes, *lifetimes[name, r]) for r in group
+            )
+            blocks.append(Block(name, tuple(group), parts, tensor.elem_bytes))
+    for step, (first, last) in _spans(schedule).items():
+        op = schedule.steps[step]
+        size = op.kernel(graph.ins(op), graph.tensors[op.output]).scratch_bytes
+        if size:
+            blocks.append(Block(step, (), ((0, size, first, last),), 4))
+    return blocks
+
+
+def _spans(schedule: Schedule) -> dict[int, tuple[int, int]]:
+    spans: dict[int, tuple[int, int]] = {}
+    for t, task in enumerate(schedule.tasks):
+        spans[task.step] = (spans.get(task.step, (t, t))[0], t)
+    return spans
+
+
+def _base(state_bytes: int) -> int:
+    """Where the placed part of the pool starts."""
+    return -(-state_bytes // 4) * 4
+
+
+def _live(schedule: Schedule, blocks: Sequence[Block]) -> tuple[int, list[int]]:
+    """Bytes of states, and bytes alive before the first task, during each, and after the last."""
+    graph = schedule.graph
+    state_bytes = sum(graph.tensors[s.current].size_bytes for s in graph.states)
+    change = [0] * (len(schedule.tasks) + 3)
+    for block in blocks:
+        for _, size, born, died in block.parts:
+            change[born + 1] += size
+            change[died + 2] -= size
+    return state_bytes, [_base(state_bytes) + total for total in accumulate(change)]
+
+
+def _assemble(
+    schedule: Schedule, blocks: Sequence[Block], found: Placement, live: Sequence[int], state_bytes: int
+) -> MemoryPlan:
+    graph, base = schedule.graph, _base(state_bytes)
+    addresses: dict[str, tuple[int, ...]] = {}
+    position = 0
+    for state in graph.states:
+        tensor = graph.tensors[state.current]
+        rows = tuple(position + r * tensor.row_bytes for r in range(tensor.rows))
+        addresses[state.current] = addresses[state.next] = rows
+        position += tensor.size_bytes
+    scratch: dict[int, int] = {}
+    by_row: dict[str, dict[int, int]] = {}
+    for block, address in zip(blocks, found.addresses, strict=True):
+        if isinstance(block.key, int):
+            scratch[block.key] = base + address
+        else:
+            for row, part in zip(block.rows, block.parts, strict=True):
+                by_row.setdefault(block.key, {})[row] = base + address + part[0]
+    for name, rows_at in by_row.items():
+        addresses[name] = _all_rows(rows_at, graph.tensors[name])
+    for name, tensor in graph.tensors.items():  # nobody needs these
+        if name not in addresses and name not in schedule.aliases:
+            addresses[name] = (0,) * tensor.rows
+    for name, segments in schedule.aliases.items():
+        addresses[name] = tuple(addresses[t][r] for t, r in segments)
+    return MemoryPlan(
+        schedule,
+        MappingProxyType(addresses),
+        MappingProxyType(scratch),
+        max((b.size for b in blocks if isinstance(b.key, int)), default=0),
+        state_bytes,
+        base + found.end,
+        max(live),
+        tuple(live[1 : len(schedule.tasks) + 1]),
+    )
+
+
+def _all_rows(rows_at: Mapping[int, int], tensor: Tensor) -> tuple[int, ...]:
+    """Addresses of all rows; a row that nobody computes or reads takes that of a neighbour."""
+    found = []
+    last = next(iter(rows_at.values()))
+    for row in range(tensor.rows):
+        last = rows_at.get(row, last)
+        found.append(last)
+    return tuple(found)

@@ -1,0 +1,157 @@
+"""MemoryPlan -> Tables: exactly the numbers that are printed into C, as plain integers and tuples.
+
+The checker reads these, and only these: what it has approved is what runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from vmcu.memory.plan import MemoryPlan
+from vmcu.ops.base import Every, Table, Window
+
+
+@dataclass(frozen=True, slots=True)
+class TensorTable:
+    """Where the rows of one tensor lie.
+
+    Attributes:
+        name: of the tensor (untrusted text).
+        row_bytes: size of a row.
+        addresses: of each row, bytes from the start of the pool.
+        owners: per row the (tensor, row) whose bytes these are: itself, or another where the tensor
+            consists of rows of others.
+    """
+
+    name: str
+    row_bytes: int
+    addresses: tuple[int, ...]
+    owners: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTable:
+    """The rows of one input that an output row reads; the kinds of `vmcu.ops.base.Access`.
+
+    Attributes:
+        tensor: index of the input.
+        kind: "window": kernel rows from row * stride - pad, every `dilation`; "every": all rows;
+            "table": `rows[row]`.
+        kernel, stride, pad, dilation: of a window.
+        rows: of a table; -1 is padding.
+    """
+
+    tensor: int
+    kind: str
+    kernel: int = 0
+    stride: int = 0
+    pad: int = 0
+    dilation: int = 0
+    rows: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepTable:
+    """One operator: computes rows of `output` from rows of `reads`.
+
+    Attributes:
+        output: index of the tensor it writes.
+        reads: its inputs, in kernel order.
+        scratch_address, scratch_bytes: working memory during each of its tasks.
+        accumulates: row 0 of `output` takes one task per row of the first input; else a task is a row.
+        moves_rows: every row of `output` is the one row it reads, byte for byte.
+    """
+
+    output: int
+    reads: tuple[ReadTable, ...]
+    scratch_address: int
+    scratch_bytes: int
+    accumulates: bool = False
+    moves_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Tasks first <= row < end of a step, ascending."""
+
+    step: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The whole plan.
+
+    Attributes:
+        pool_bytes: size of the pool.
+        state_bytes: leading part that persists between runs.
+        tensors, steps: by index.
+        order: the schedule.
+        inputs, outputs: tensors the caller writes and reads as one array each.
+        states: (current, next) tensors: at the end `next` lies where `current` is read.
+    """
+
+    pool_bytes: int
+    state_bytes: int
+    tensors: tuple[TensorTable, ...]
+    steps: tuple[StepTable, ...]
+    order: tuple[Range, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    states: tuple[tuple[int, int], ...]
+
+
+def make_tables(plan: MemoryPlan) -> Tables:
+    """Numbers tensors in the order of the graph and spells the plan out."""
+    schedule, graph = plan.schedule, plan.schedule.graph
+    index = {name: i for i, name in enumerate(graph.tensors)}
+    tensors = []
+    for name, tensor in graph.tensors.items():
+        own = tuple((index[name], r) for r in range(tensor.rows))
+        alias = schedule.aliases.get(name)
+        owners = tuple((index[t], r) for t, r in alias) if alias is not None else own
+        tensors.append(TensorTable(name, tensor.row_bytes, plan.addresses[name], owners))
+    steps = []
+    for i, op in enumerate(schedule.steps):
+        ins, out = graph.ins(op), graph.tensors[op.output]
+        reads = []
+        for tensor, access in zip(ins, op.access(ins, out), strict=True):
+            match access:
+                case Window(kernel, stride, pad, dilation):
+                    reads.append(ReadTable(index[tensor.name], "window", kernel, stride, pad, dilation))
+                case Every():
+                    reads.append(ReadTable(index[tensor.name], "every"))
+                case Table(rows):
+                    reads.append(ReadTable(index[tensor.name], "table", rows=rows))
+        size = op.kernel(ins, out).scratch_bytes if i in plan.scratch else 0
+        steps.append(
+            StepTable(
+                index[op.output],
+                tuple(reads),
+                plan.scratch.get(i, 0),
+                size,
+                op.accumulates,
+                op.moves_rows(ins, out),
+            )
+        )
+    return Tables(
+        plan.pool_bytes,
+        plan.state_bytes,
+        tuple(tensors),
+        tuple(steps),
+        _ranges([(t.step, t.row) for t in schedule.tasks]),
+        tuple(index[p.tensor] for p in graph.inputs if not p.streamed),
+        tuple(index[p.tensor] for p in graph.outputs),
+        tuple((index[s.current], index[s.next]) for s in graph.states),
+    )
+
+
+def _ranges(tasks: list[tuple[int, int]]) -> tuple[Range, ...]:
+    """Runs of ascending rows of one step."""
+    found = []
+    for _, group in groupby(enumerate(tasks), key=lambda item: (item[1][0], item[1][1] - item[0])):
+        run = [task for _, task in group]
+        found.append(Range(run[0][0], run[0][1], run[-1][1] + 1))
+    return tuple(found)

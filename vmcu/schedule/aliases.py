@@ -1,0 +1,39 @@
+"""Tensors that are rows of other tensors: concats, slices and splits of whole rows that move nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vmcu.ir.quantized import QuantizedGraph
+from vmcu.ops.base import QOp, rows_read
+from vmcu.ops.rearrange import Rearrange
+
+Segment = tuple[str, int]  # (tensor, row)
+
+
+def segments_read(
+    graph: QuantizedGraph, op: QOp, row: int, aliases: Mapping[str, tuple[Segment, ...]]
+) -> tuple[Segment, ...]:
+    """Segments that row `row` of `op` reads, aliases resolved, in order of first use."""
+    ins = graph.ins(op)
+    found: dict[Segment, None] = {}
+    for tensor, access in zip(ins, op.access(ins, graph.tensors[op.output]), strict=True):
+        for r in rows_read(access, row, tensor.rows):
+            if r >= 0:
+                found[aliases[tensor.name][r] if tensor.name in aliases else (tensor.name, r)] = None
+    return tuple(found)
+
+
+def find_aliases(graph: QuantizedGraph) -> dict[str, tuple[Segment, ...]]:
+    """Concats, slices and splits of whole rows: their rows need no memory of their own.
+
+    Graph outputs keep theirs (the caller sees one array).
+    """
+    outputs = {o.tensor for o in graph.outputs}
+    aliases: dict[str, tuple[Segment, ...]] = {}
+    for op in graph.ops:
+        if isinstance(op, Rearrange) and op.output not in outputs:
+            rows = op.aliases(graph.ins(op), graph.tensors[op.output])
+            if rows is not None:
+                aliases[op.output] = tuple(aliases[t][r] if t in aliases else (t, r) for t, r in rows)
+    return aliases

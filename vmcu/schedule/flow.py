@@ -1,0 +1,121 @@
+"""What a schedule has to respect, as numbers: tasks, the segments they read and the one they write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vmcu.ir.quantized import QuantizedGraph
+from vmcu.ops.base import QOp
+from vmcu.ops.rearrange import Rearrange
+from vmcu.schedule.aliases import Segment, segments_read
+
+NEVER = -1
+ALWAYS = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The graph as segments and tasks.
+
+    Attributes:
+        steps: operators that compute something, topologically ordered.
+        segments: by number.
+        sizes: bytes of each segment.
+        reads: step -> task -> segments it reads (an accumulator among them after the first task).
+        writes: step -> task -> the segment it writes.
+        needed: step -> task -> does anything depend on it?
+        sources: step -> task -> tasks (step, task) that make what it reads, each step's up to the last in a row.
+        maker: segment -> (step, its last task that writes it); (-1, -1) where it is given.
+        last_step: segment -> last step that reads it; `ALWAYS` for outputs and states, `NEVER` if none.
+    """
+
+    steps: tuple[QOp, ...]
+    segments: tuple[Segment, ...]
+    sizes: tuple[int, ...]
+    reads: tuple[tuple[tuple[int, ...], ...], ...]
+    writes: tuple[tuple[int, ...], ...]
+    needed: tuple[tuple[bool, ...], ...]
+    sources: tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
+    maker: tuple[tuple[int, int], ...]
+    last_step: tuple[int, ...]
+
+
+def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]]) -> Flow:
+    """Numbers everything; drops nothing."""
+    steps = tuple(op for op in graph.ops if op.output not in aliases)
+    stored = {s.next: s.current for s in graph.states}
+    names = [*graph.given(), *(op.output for op in steps if op.output not in stored)]
+    segments = tuple((name, r) for name in names for r in range(graph.tensors[name].rows))
+    number = {segment: i for i, segment in enumerate(segments)}
+    maker = [(NEVER, NEVER)] * len(segments)
+    reads, writes = [], []
+    for s, op in enumerate(steps):
+        ins, out = graph.ins(op), graph.tensors[op.output]
+        task_reads, task_writes = [], []
+        target = stored.get(op.output, op.output)
+        for task in range(op.tasks(ins, out)):
+            found = [number[segment] for segment in segments_read(graph, op, task, aliases)]
+            written = number[target, 0 if op.accumulates else task]
+            if op.accumulates and task:
+                found.append(written)
+            task_reads.append(tuple(dict.fromkeys(found)))
+            task_writes.append(written)
+            if op.output not in stored:
+                maker[written] = (s, task)
+        reads.append(tuple(task_reads))
+        writes.append(tuple(task_writes))
+    last = [NEVER] * len(segments)
+    for s, tasks in enumerate(reads):
+        for task_read in tasks:
+            for segment in task_read:
+                last[segment] = s
+    kept = {p.tensor for p in graph.outputs} | {s.current for s in graph.states}
+    for i, (name, _) in enumerate(segments):
+        if name in kept:
+            last[i] = ALWAYS
+    return Flow(
+        steps,
+        segments,
+        tuple(graph.tensors[name].row_bytes for name, _ in segments),
+        tuple(reads),
+        tuple(writes),
+        _needed(reads, writes, maker, last, [bool(isinstance(op, Rearrange) and op.pinned) for op in steps]),
+        tuple(tuple(_sources(s, task, maker) for task in tasks) for s, tasks in enumerate(reads)),
+        tuple(maker),
+        tuple(last),
+    )
+
+
+def _sources(step: int, read: tuple[int, ...], maker: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """What makes the segments that a task of `step` reads, in order; ascending tasks of a step as the last."""
+    found: list[tuple[int, int]] = []
+    for segment in read:
+        source = maker[segment]
+        if source[0] in (NEVER, step):
+            continue
+        if found and found[-1][0] == source[0] and found[-1][1] <= source[1]:
+            found[-1] = source
+        else:
+            found.append(source)
+    return tuple(found)
+
+
+def _needed(
+    reads: list[tuple[tuple[int, ...], ...]],
+    writes: list[tuple[int, ...]],
+    maker: list[tuple[int, int]],
+    last: list[int],
+    stores: list[bool],
+) -> tuple[tuple[bool, ...], ...]:
+    """Tasks that an output or a state depends on; a row that a stride skips is computed for nobody."""
+    needed = [[False] * len(w) for w in writes]
+    wanted = [last_step == ALWAYS for last_step in last]
+    for s in reversed(range(len(writes))):
+        for t in reversed(range(len(writes[s]))):
+            segment = writes[s][t]
+            if stores[s] or wanted[segment]:
+                needed[s][t] = True
+                for read in reads[s][t]:
+                    wanted[read] = True
+    return tuple(tuple(n) for n in needed)

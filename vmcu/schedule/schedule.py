@@ -1,0 +1,80 @@
+"""QuantizedGraph -> Schedule: a total order of tasks, each of which computes one segment (row)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from vmcu.ir.quantized import QuantizedGraph
+from vmcu.ops.base import QOp
+from vmcu.schedule.aliases import Segment, find_aliases
+from vmcu.schedule.flow import Flow, make_flow
+from vmcu.schedule.stream import Order, Stages, good_stages, stage_order
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Task `row` of `steps[step]`: computes that row of its output, or accumulates that row of its input.
+
+    Attributes:
+        reads: segments it needs, aliases resolved, without repetition.
+    """
+
+    step: int
+    row: int
+    reads: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Which operators run and in which order their rows are computed.
+
+    Attributes:
+        graph: what is computed.
+        steps: the operators that compute something, topologically ordered.
+        tasks: the order; within a step rows ascend. Rows that nobody needs are left out.
+        aliases: tensors that are rows of other tensors: per row the segment it is.
+        stages: runs of steps (first, end) that are streamed together.
+    """
+
+    graph: QuantizedGraph
+    steps: tuple[QOp, ...]
+    tasks: tuple[Task, ...]
+    aliases: Mapping[str, tuple[Segment, ...]]
+    stages: tuple[tuple[int, int], ...]
+
+
+def layer_by_layer(graph: QuantizedGraph) -> Schedule:
+    """Every row of an operator before the first row of the next."""
+    aliases = find_aliases(graph)
+    flow = make_flow(graph, aliases)
+    return _schedule(graph, flow, aliases, tuple((s, s + 1) for s in range(len(flow.steps))))
+
+
+def streamed(graph: QuantizedGraph) -> list[Schedule]:
+    """Streamed schedules that need little memory; see `stream.good_stages`."""
+    aliases = find_aliases(graph)
+    flow = make_flow(graph, aliases)
+    stores = {s.next for s in graph.states}
+    stores_from = next((i for i, op in enumerate(flow.steps) if op.output in stores), len(flow.steps))
+    return [_schedule(graph, flow, aliases, stages) for stages in good_stages(flow, stores_from)]
+
+
+def _schedule(
+    graph: QuantizedGraph, flow: Flow, aliases: Mapping[str, tuple[Segment, ...]], stages: Stages
+) -> Schedule:
+    order: Order = [task for first, end in stages for task in stage_order(flow, first, end)]
+    # Steps of which nobody needs a row disappear, and the others close up.
+    used = sorted({s for s, _ in order})
+    number = {s: n for n, s in enumerate(used)}
+    tasks = tuple(Task(number[s], t, tuple(flow.segments[i] for i in flow.reads[s][t])) for s, t in order)
+    left = [tuple(bisect_left(used, edge) for edge in stage) for stage in stages]
+    return Schedule(
+        graph,
+        tuple(flow.steps[s] for s in used),
+        tasks,
+        MappingProxyType(dict(aliases)),
+        tuple((first, end) for first, end in left if end > first),
+    )

@@ -1,0 +1,33 @@
+"""What an engine found out: the last artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Results and exact costs of a run.
+
+    Attributes:
+        engine: "qemu", "unicorn" or "host".
+        version: of the engine.
+        outputs: per inference, per output port, its bytes.
+        instructions: per inference, executed by `<name>_run` from its entry to its return; None on
+            the host and in a build with hooks, whose code is not the model's alone.
+        init_instructions: the same of `<name>_init`.
+        stack_painted_bytes: most stack any call was seen to use; None where `instructions` is.
+        trace: (step, row) -> bytes of the first inference, in a build with `trace` hooks.
+        profile: instructions per step of the first inference, with the calls of the hook itself and
+            their arguments; None but in a build with `profile` hooks.
+    """
+
+    engine: str
+    version: str
+    outputs: tuple[tuple[bytes, ...], ...]
+    instructions: tuple[int, ...] | None
+    init_instructions: int | None
+    stack_painted_bytes: int | None
+    trace: Mapping[tuple[int, int], bytes]
+    profile: tuple[int, ...] | None

@@ -1,0 +1,172 @@
+"""The Unicorn engine: calls the model's functions in the linked program, without its startup code.
+
+Counts are exact and equal QEMU's for the same program.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vmcu.errors import VmcuError, internal
+from vmcu.run.counter import Counter
+from vmcu.run.process import too_slow
+from vmcu.run.records import COST, END, INIT, OUTPUT, PROFILE, TRACE, Record, failure, fault, report_of
+from vmcu.run.report import RunReport
+from vmcu.targets import Target
+from vmcu.toolchain.app import STREAM, run_symbol
+from vmcu.toolchain.elf import Elf, read_elf
+from vmcu.toolchain.firmware import Firmware
+from vmcu.toolchain.stack import HOOK
+
+_PAGE_BYTES = 0x1000
+_PAINT = 0xDEADBEEF
+_PAINT_BYTES = 0x8000
+_MODEL_ERROR = 13  # VMCU_EXIT_STATUS
+
+
+def has_unicorn() -> bool:
+    """Is the Python package installed?"""
+    return importlib.util.find_spec("unicorn") is not None
+
+
+def unicorn_version() -> str:
+    """The version of the Python package."""
+    return f"Unicorn {importlib.import_module('unicorn').__version__}"
+
+
+def run_unicorn(
+    firmware: Firmware, inferences: Sequence[Sequence[bytes]], reset_between: bool, limit_seconds: float
+) -> RunReport:
+    """Runs a firmware in Unicorn.
+
+    Raises:
+        VmcuError: (TOOL) it takes too long; (BUG) the firmware faults or returns an error.
+    """
+    if firmware.target is None or firmware.target.unicorn_cpu is None:
+        raise internal("Unicorn does not emulate this firmware's core", firmware.project.name)
+    project, elf = firmware.project, read_elf(firmware.elf)
+    machine = _Machine(elf, firmware.target, firmware.target.unicorn_cpu, limit_seconds)
+    pool, records = machine.address("vmcu_pool"), []
+    records.append(Record(INIT, 0, 0, machine.call(f"{project.name}_init", pool)))
+    for i, inference in enumerate(inferences):
+        if reset_between and i:
+            machine.call(f"{project.name}_reset", pool)
+        at = 0
+        for port, data in zip(project.inputs, inference, strict=True):
+            machine.write(machine.address(STREAM) + at if port.streamed else pool + port.offset_bytes, data)
+            at += port.size_bytes if port.streamed else 0
+        machine.watch(firmware.hooks if i == 0 else "none")
+        records.append(Record(COST, i, 0, machine.call(run_symbol(project), pool)))
+        for k, port in enumerate(project.outputs):
+            records.append(Record(OUTPUT, k, i, machine.read(pool + port.offset_bytes, port.size_bytes)))
+    if firmware.hooks == "profile":
+        steps = [machine.profile.get(i, 0) for i in range(len(project.steps))]
+        records.append(Record(PROFILE, 0, 0, struct.pack(f"<{len(steps)}Q", *steps)))
+    records += [*machine.trace, Record(END, 0, 0, b"")]
+    return report_of(firmware, len(inferences), "unicorn", unicorn_version(), records)
+
+
+class _Machine:
+    """A core with memory and a program in it, of which functions can be called."""
+
+    def __init__(self, elf: Elf, target: Target, cpu: str, limit_seconds: float) -> None:
+        unicorn: Any = importlib.import_module("unicorn")  # untyped, and an optional package
+        self._deadline = time.monotonic() + limit_seconds
+        self._limit_seconds = limit_seconds
+        self._elf = elf
+        self._symbols = {s.name: s.address for s in elf.symbols}
+        self._error = unicorn.UcError
+        self._registers = unicorn.arm_const
+        # Not UC_MODE_MCLASS, which would replace the CPU model by a Cortex-M33.
+        model = getattr(self._registers, f"UC_CPU_ARM_{cpu.upper().replace('-', '_')}")
+        self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB, model)
+        memory = target.memory
+        self._uc.mem_map(memory.vectors_origin, _PAGE_BYTES)
+        self._uc.mem_map(memory.flash_origin, memory.flash_bytes)
+        self._uc.mem_map(memory.ram_origin, memory.ram_bytes)
+        for address, data in elf.segments():
+            self._uc.mem_write(address, data)
+        self._stack_top = memory.ram_origin + memory.ram_bytes
+        self._home = memory.vectors_origin + _PAGE_BYTES - 4  # where a called function returns to
+        self._hook = self._symbols.get(HOOK, 0) & ~1
+        self._uc.ctl_exits_enabled(True)
+        self._uc.ctl_set_exits([self._home, self._hook] if self._hook else [self._home])
+        self._counter = Counter(elf, self._hook)
+        self._counter.attach(unicorn, self._uc)
+        self._lap = 0  # counter at the last hook
+        self._watching = "none"
+        self.trace: list[Record] = []
+        self.profile: dict[int, int] = {}
+
+    def address(self, name: str) -> int:
+        return self._symbols[name]
+
+    def read(self, address: int, size: int) -> bytes:
+        return bytes(self._uc.mem_read(address, size))
+
+    def write(self, address: int, data: bytes) -> None:
+        self._uc.mem_write(address, data)
+
+    def watch(self, hooks: str) -> None:
+        """What to do when the model's hook is reached."""
+        self._watching = hooks
+
+    def call(self, name: str, argument: int) -> bytes:
+        """Calls a function; its cost, as the payload of a COST record."""
+        r = self._registers
+        bottom = self._stack_top - _PAINT_BYTES
+        self._uc.mem_write(bottom, _PAINT.to_bytes(4, "little") * (_PAINT_BYTES // 4))
+        self._uc.reg_write(r.UC_ARM_REG_SP, self._stack_top)
+        self._uc.reg_write(r.UC_ARM_REG_R0, argument)
+        self._uc.reg_write(r.UC_ARM_REG_LR, self._home | 1)
+        start = self._lap = self._counter.instructions
+        at = self._go(self._symbols[name] & ~1)
+        while at == self._hook:
+            self._on_hook()
+            at = self._go(self._uc.reg_read(r.UC_ARM_REG_LR) & ~1)
+        status = int(self._uc.reg_read(r.UC_ARM_REG_R0))
+        cost = struct.pack("<QII", self._counter.instructions - start, self._stack_used(bottom), status)
+        if status:
+            raise failure(_MODEL_ERROR, "", "unicorn", None, [Record(COST, 0, 0, cost)])
+        return cost
+
+    def _go(self, address: int) -> int:
+        """Runs from an address to the next exit, and returns that."""
+        r, left = self._registers, self._deadline - time.monotonic()
+        if left <= 0:
+            raise too_slow("unicorn", self._limit_seconds)
+        try:
+            self._uc.emu_start(address | 1, 0, timeout=int(left * 1e6))
+        except self._error as e:
+            raise self._fault(str(e)) from e
+        at = int(self._uc.reg_read(r.UC_ARM_REG_PC)) & ~1
+        if at not in (self._home, self._hook):
+            raise too_slow("unicorn", self._limit_seconds)
+        return at
+
+    def _fault(self, detail: str) -> VmcuError:
+        r = self._registers
+        pc, lr = self._uc.reg_read(r.UC_ARM_REG_PC), self._uc.reg_read(r.UC_ARM_REG_LR)
+        return fault(self._elf, "unicorn", pc, lr, detail)
+
+    def _on_hook(self) -> None:
+        r = self._registers
+        step, row, out, size = (self._uc.reg_read(r.UC_ARM_REG_R0 + i) for i in range(4))
+        if self._watching == "trace":
+            self.trace.append(Record(TRACE, step, row, self.read(out, size)))
+        elif self._watching == "profile":
+            self.profile[step] = self.profile.get(step, 0) + self._counter.instructions - self._lap
+        self._lap = self._counter.instructions
+
+    def _stack_used(self, bottom: int) -> int:
+        """Bytes from the lowest changed word up."""
+        words = np.frombuffer(self.read(bottom, _PAINT_BYTES), "<u4")
+        changed = np.flatnonzero(words != _PAINT)
+        return _PAINT_BYTES - 4 * int(changed[0]) if changed.size else 0

@@ -1,0 +1,226 @@
+"""The Python interface: `m = vmcu.compile("model.onnx", target="cortex-m4"); y = m.run(x)`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vmcu.batch import Batch, make_batch, random_batch, unpack
+from vmcu.codegen.names import project_name
+from vmcu.errors import Exit, VmcuError, fail
+from vmcu.fit import Limits, check_fit
+from vmcu.ir.graph import Array
+from vmcu.ir.quantized import Numerics
+from vmcu.picture.page import report_html
+from vmcu.pipeline import Compiled, compile_graph, load
+from vmcu.planner import Optimise
+from vmcu.report import Measured, make_report
+from vmcu.run import Engine, RunReport, choose_engine, run
+from vmcu.save import PAGE, save_files
+from vmcu.targets import Target, load_target
+from vmcu.toolchain import Firmware, Hooks, build, build_host, find_compiler
+
+CompilerChoice = Literal["auto", "gcc", "zig"]
+NO_COMPILER = "no Cortex-M compiler found"  # as `find_compiler` says it
+
+
+@dataclass
+class Model:
+    """A compiled model: its C, its report, and a way to run it.
+
+    Attributes:
+        compiled: all artefacts.
+        target: what it is for.
+        compiler: which compiler to use.
+        last_run: of the last `run` (exact instructions, painted stack), or None.
+    """
+
+    compiled: Compiled
+    target: Target
+    compiler: CompilerChoice = "auto"
+    limits: Limits = field(default_factory=Limits)
+    last_run: RunReport | None = None
+    _firmware: dict[Hooks, Firmware] = field(default_factory=dict)
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+    _measured: Measured | None = None
+
+    def run(
+        self,
+        data: Array | Mapping[str, Array] | None = None,
+        *,
+        engine: Engine = "auto",
+        reset_state: bool = False,
+    ) -> Array | dict[str, Array]:
+        """Runs inferences on an emulated chip (or the host), all in one start.
+
+        Args:
+            data: shape (n, *model input shape), or the model's input shape for one inference; arrays by
+                name where there are several inputs. Floats are quantised, int8 is taken as it is.
+                None: one inference on seeded noise.
+            engine: where to run.
+            reset_state: forget the states before every inference.
+
+        Returns:
+            The output, or outputs by name where there are several, in the model file's types.
+
+        Raises:
+            VmcuError: the data do not fit the model; a tool is missing or failed.
+        """
+        graph = self.compiled.graph
+        batch = random_batch(graph, 1) if data is None else make_batch(graph, data)
+        self.last_run = self.run_batch(batch, engine=engine, reset_state=reset_state)
+        found = unpack(graph, self.last_run.outputs, batch.single)
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    def run_batch(
+        self, batch: Batch, *, engine: Engine = "auto", hooks: Hooks = "none", reset_state: bool = False
+    ) -> RunReport:
+        """Runs a batch; outputs stay bytes."""
+        firmware = self.host_firmware(hooks) if engine == "host" else self.firmware(hooks)
+        return run(firmware, batch.payload(self.compiled.graph), engine=engine, reset_between=reset_state)
+
+    def firmware(self, hooks: Hooks = "none") -> Firmware:
+        """The build for the target; made once.
+
+        Raises:
+            VmcuError: no compiler, or the firmware exceeds the target's memory.
+        """
+        if hooks not in self._firmware:
+            found = find_compiler(self.compiler)
+            made = build(self.compiled.project, self.target, found, workdir=self._work(hooks), hooks=hooks)
+            if hooks == "none":
+                check_fit(self.compiled, self.target, made, self.limits)
+            self._firmware[hooks] = made
+        return self._firmware[hooks]
+
+    def host_firmware(self, hooks: Hooks = "none") -> Firmware:
+        """A build for this machine, with sanitizers."""
+        if hooks == "profile":
+            raise fail("counts no instructions", "engine 'host'", "use an emulator: see `vmcu doctor`")
+        return build_host(self.compiled.project, workdir=self._work(f"host-{hooks}"), hooks=hooks)
+
+    def measure(self, engine: Engine = "auto") -> Measured:
+        """Exact instructions of one inference on seeded noise, in total and per layer."""
+        if self._measured is None:
+            batch = random_batch(self.compiled.graph, 1)
+            plain = self.run_batch(batch, engine=engine)
+            profile = self.run_batch(batch, engine=engine, hooks="profile").profile
+            self._measured = Measured(plain, profile)
+        return self._measured
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """`report.json` as a dictionary; builds and measures where tools are at hand."""
+        return self.make_report(measure=True)
+
+    def make_report(self, *, measure: bool) -> dict[str, Any]:
+        """The report; what no tool is there for is None.
+
+        Raises:
+            VmcuError: a tool that is there fails, or the model does not fit.
+        """
+        firmware = self.firmware() if self._has_compiler() else None
+        measured = self.measure() if firmware and measure and self._has_engine() else None
+        return make_report(self.compiled, self.target, firmware, measured)
+
+    def save(self, folder: Path | str, report: dict[str, Any] | None = None) -> None:
+        """Writes the C project, `report.json` (made anew by default) and `report.html`, atomically.
+
+        Raises:
+            VmcuError: (INPUT) the folder holds files that vmcu did not write.
+        """
+        report = report or self.report
+        page = report_html(self.compiled.plan, report, self.compiled.project.name)
+        save_files(Path(folder), {**self.compiled.project.files, PAGE: page}, report)
+
+    def _has_compiler(self) -> bool:
+        """Without any the report has gaps; the user's own choice must be there, and what is there must work."""
+        try:
+            find_compiler(self.compiler)
+        except VmcuError as error:
+            if self.compiler == "auto" and error.problems[0].what == NO_COMPILER:
+                return False
+            raise
+        return True
+
+    def _has_engine(self) -> bool:
+        try:
+            choose_engine(self.target)
+        except VmcuError as error:
+            if error.code is Exit.TOOL:
+                return False
+            raise
+        return True
+
+    def _work(self, name: str) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="vmcu-")
+        path = Path(self._folder.name) / name
+        path.mkdir(exist_ok=True)
+        return path
+
+
+def compile(
+    model: Path | str,
+    target: str = "cortex-m4",
+    *,
+    name: str | None = None,
+    numerics: Numerics = "onnx",
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    states: Mapping[str, str] | None = None,
+    stream_inputs: Collection[str] = (),
+    optimise: Optimise = "ram",
+    compiler: CompilerChoice = "auto",
+    ram_bytes: int | None = None,
+    flash_bytes: int | None = None,
+) -> Model:
+    """Compiles an ONNX model to a C project for a target.
+
+    Args:
+        model: path of a quantised .onnx file.
+        target: a name of `vmcu targets`.
+        name: prefix of the C symbols; made from the file's name by default.
+        numerics: "onnx" (one rounding) or "tflm" (as TFLite Micro).
+        input_shapes: for dynamic dimensions.
+        states: input name -> output name pairs that persist between runs.
+        stream_inputs: inputs that the firmware fetches row by row through a callback; "*": all.
+        optimise: "ram": the smallest pool; "speed": layer by layer where that fits.
+        compiler: "auto", "gcc" or "zig".
+        ram_bytes, flash_bytes: limits below the target's own.
+
+    Raises:
+        VmcuError: with `code` and `problems`, each saying what, where and how to fix.
+    """
+    chip = load_target(target)
+    graph = load(model, numerics=numerics, input_shapes=input_shapes, states=states)
+    limits = Limits(ram_bytes, flash_bytes)
+    compiled = compile_graph(
+        graph,
+        chosen_name(model, name),
+        streamed=stream_inputs,
+        optimise=optimise,
+        ram_bytes=limits.ram(chip),
+    )
+    check_fit(compiled, chip, None, limits)
+    return Model(compiled, chip, compiler, limits)
+
+
+def chosen_name(model: Path | str, name: str | None) -> str:
+    """The user's C prefix, or one made from the file's name.
+
+    Raises:
+        VmcuError: (INPUT) it is empty; every other rule is the generator's.
+    """
+    if name == "":
+        raise fail("is empty", "--name", "give a name, or leave the option out")
+    return default_name(model) if name is None else name
+
+
+def default_name(model: Path | str) -> str:
+    """C prefix for a model file: its own name, or its folder's where that says nothing."""
+    path = Path(model)
+    stem = path.stem if path.stem.lower() not in ("model", "network") else path.resolve().parent.name
+    return project_name(stem)

@@ -1,0 +1,183 @@
+"""plan and compile: what a model needs, and its C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import vmcu.api
+from vmcu.codegen.names import c_comment
+from vmcu.commands.options import (
+    compiler_option,
+    json_option,
+    model_argument,
+    planning_options,
+    shapes_mapping,
+    states_mapping,
+    target_option,
+)
+from vmcu.commands.output import print_json, print_table, progress
+from vmcu.errors import Exit, VmcuError
+from vmcu.fit import Limits, check_fit
+from vmcu.picture.svg import MARKER as SVG_MARKER
+from vmcu.picture.svg import plan_svg
+from vmcu.pipeline import Compiled, compile_graph, load
+from vmcu.save import REPORTS, refuse_foreign_file, save_file
+from vmcu.targets import Target, load_target
+
+
+def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Compiled:
+    """Runs the pipeline with the planning options of the command line."""
+    graph = load(
+        model,
+        numerics=options["numerics"],
+        input_shapes=shapes_mapping(options["input_shapes"]),
+        states=states_mapping(options["states"]),
+    )
+    name = vmcu.api.chosen_name(model, options["name"])
+    limits = Limits(options["ram_bytes"], options["flash_bytes"])
+    return compile_graph(
+        graph,
+        name,
+        streamed=options["stream_inputs"],
+        optimise=options["optimise"],
+        ram_bytes=limits.ram(chip),
+    )
+
+
+@click.command(epilog="Example: vmcu plan models/mnist_cnn/model.onnx -t nucleo-f411re")
+@model_argument
+@target_option(required=False)
+@planning_options
+@click.option("--svg", type=click.Path(path_type=Path), help="Also draw the pool over time to this SVG file.")
+@json_option
+def plan(model: Path, target: str | None, svg: Path | None, as_json: bool, **options: Any) -> int:
+    """Shows memory per step, the peak, its lower bound, and whether the model fits.
+
+    The drawing of --svg is made whether it fits or not.
+    """
+    if svg is not None:
+        refuse_foreign_file(svg, SVG_MARKER)
+    chip = load_target(target) if target else None
+    with progress("planning"):
+        compiled = open_model(model, chip, options)
+    made = compiled.plan
+    if svg is not None:
+        save_file(svg, plan_svg(made, compiled.project.name))
+    graph, schedule = compiled.graph, made.schedule
+    peak: dict[int, int] = {}
+    for task, live in zip(schedule.tasks, made.live_bytes, strict=True):
+        peak[task.step] = max(peak.get(task.step, 0), live)
+    steps: list[dict[str, Any]] = []
+    for i, op in enumerate(schedule.steps):
+        out = graph.tensors[op.output]
+        macs = op.macs(graph.ins(op), out)
+        shape = "x".join(map(str, out.shape))
+        steps.append(
+            {"step": i, "op": op.kind, "name": c_comment(op.name), "output": shape, "macs": macs, "live_bytes": peak[i]}
+        )
+    trouble: VmcuError | None = None
+    limits = Limits(options["ram_bytes"], options["flash_bytes"])
+    try:
+        check_fit(compiled, chip, None, limits)
+    except VmcuError as error:
+        trouble = error
+    largest = sorted(steps, key=lambda s: -s["live_bytes"])[:3]
+    if as_json:
+        print_json(
+            {
+                "model": c_comment(graph.name),
+                "numerics": graph.numerics,
+                "pool_bytes": made.pool_bytes,
+                "lower_bound_bytes": made.lower_bound_bytes,
+                "state_bytes": made.state_bytes,
+                "scratch_bytes": made.scratch_bytes,
+                "weights_bytes": compiled.project.weights_bytes,
+                "tables_bytes": compiled.project.tables_bytes,
+                "macs": graph.macs,
+                "steps": steps,
+                "largest_steps": [s["step"] for s in largest],
+                "fits": None if chip is None and limits == Limits() else trouble is None,
+            }
+        )
+    else:
+        header = ["step", "operator", "node", "output", "MACs", "live bytes"]
+        print_table(header, [list(s.values()) for s in steps], right=(0, 4, 5))
+        click.echo()
+        click.echo(f"pool          {made.pool_bytes:>12,} bytes (activations, scratch and state; stack comes on top)")
+        click.echo(f"lower bound   {made.lower_bound_bytes:>12,} bytes for this order of steps")
+        if made.state_bytes:
+            click.echo(f"of it state   {made.state_bytes:>12,} bytes that survive between runs")
+        flash = compiled.project.weights_bytes + compiled.project.tables_bytes
+        click.echo(f"constants     {flash:>12,} bytes of flash (code comes on top)")
+        click.echo(f"MACs          {graph.macs:>12,}")
+        click.echo("largest steps " + ", ".join(f"{s['step']} ({s['live_bytes']:,} bytes)" for s in largest))
+        if chip and trouble is None:
+            room = chip.ram_bytes - made.pool_bytes
+            click.echo(f"fits          {chip.name}: {room:,} bytes of RAM left for stack and your firmware")
+    if trouble is not None:
+        raise trouble
+    return int(Exit.OK)
+
+
+@click.command("compile", epilog="Example: vmcu compile models/mnist_cnn/model.onnx -t cortex-m4 -o build/mnist")
+@model_argument
+@target_option(required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the C project.")
+@planning_options
+@compiler_option
+@click.option("--measure/--no-measure", default=True, help="Run one inference for exact instructions.")
+@json_option
+def compile_command(
+    model: Path, target: str, output: Path, compiler: str, measure: bool, as_json: bool, **options: Any
+) -> int:
+    """Writes a self-contained C99 project, report.json and report.html.
+
+    The figures of the reports need a compiler (stack, code size) and an emulator (instructions); what
+    is missing on this machine is null there. Nothing is written on failure.
+    """
+    with progress("compiling"):
+        made = vmcu.api.compile(
+            model,
+            target,
+            name=options["name"],
+            numerics=options["numerics"],
+            input_shapes=shapes_mapping(options["input_shapes"]),
+            states=states_mapping(options["states"]),
+            stream_inputs=options["stream_inputs"],
+            optimise=options["optimise"],
+            compiler=compiler,  # type: ignore[arg-type]
+            ram_bytes=options["ram_bytes"],
+            flash_bytes=options["flash_bytes"],
+        )
+        report = made.make_report(measure=measure)
+        made.save(output, report)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(f"wrote {output}: {', '.join(sorted([*made.compiled.project.files, *REPORTS]))}")
+        print_report(report)
+    return int(Exit.OK)
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The figures of a report, each with its method."""
+    memory, flash = report["memory"], report["flash"]
+    rows: list[list[object]] = [
+        ["RAM", memory["ram_total_bytes"], "bytes", "pool + stack + statics"],
+        ["  pool", memory["pool_bytes"], "bytes", f"lower bound of this schedule {memory['lower_bound_bytes']:,}"],
+        ["  stack", memory["stack_bytes"], "bytes", "worst case by the compiler's figures"],
+        ["  stack seen", memory["stack_painted_bytes"], "bytes", "painted, in the emulator"],
+        ["  statics", memory["static_bytes"], "bytes", ""],
+        ["flash", flash["flash_total_bytes"], "bytes", ""],
+        ["  weights", flash["weights_bytes"], "bytes", ""],
+        ["  tables", flash["tables_bytes"], "bytes", ""],
+        ["  code", flash["code_bytes"], "bytes", report["compiler"] or "no compiler found"],
+        ["MACs", report["macs"], "", ""],
+        ["instructions", report["instructions"], "exact", report["engine"] or "no emulator found"],
+    ]
+    if memory["state_bytes"]:
+        rows.insert(2, ["  of it state", memory["state_bytes"], "bytes", "survives between runs"])
+    print_table([report["target"], "", "", report["model"]["name"]], rows, right=(1,))

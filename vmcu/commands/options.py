@@ -1,0 +1,151 @@
+"""Options that several commands share, and their parsing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from vmcu.errors import fail
+from vmcu.schedule.stream_inputs import ALL_INPUTS
+from vmcu.targets import list_targets
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Size(click.ParamType[int]):
+    """Bytes, with K or M for 1024 and 1024^2."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d{1,12})\s*([KkMm]?)(i?[Bb])?", str(value).strip())
+        if not found:
+            self.fail(f"'{value}' is no size: write 65536, 64K or 1M", param, ctx)
+        return int(found[1]) * {"": 1, "k": 1024, "m": 1024**2}[found[2].lower()]
+
+
+class Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
+    """NAME:1x3x96x96 as (name, sizes)."""
+
+    name = "NAME:SHAPE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        if isinstance(value, tuple):
+            return value
+        name, _, sizes = str(value).rpartition(":")
+        if not name or not re.fullmatch(r"\d{1,9}(x\d{1,9})*", sizes):
+            self.fail(f"'{value}' is no shape: write NAME:1x3x96x96", param, ctx)
+        return name, tuple(int(s) for s in sizes.split("x"))
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """INPUT=OUTPUT as two names."""
+
+    name = "INPUT=OUTPUT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        first, mark, second = str(value).partition("=")
+        if not (first and mark and second):
+            self.fail(f"'{value}' is no pair: write INPUT=OUTPUT", param, ctx)
+        return first, second
+
+
+def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [t.name for t in list_targets() if t.name.startswith(incomplete)]
+
+
+def model_argument(function: F) -> F:
+    """MODEL: an .onnx file; whether it exists is the importer's message."""
+    return click.argument("model", type=click.Path(path_type=Path, exists=False))(function)
+
+
+def target_option(required: bool) -> Callable[[F], F]:
+    """-t TARGET."""
+    text = "Chip or core; see `vmcu targets`."
+    return click.option("-t", "--target", required=required, help=text, shell_complete=_complete_target)
+
+
+def planning_options(function: F) -> F:
+    """Everything that shapes the plan."""
+    for option in (
+        click.option("--flash", "flash_bytes", type=Size(), help="Flash limit, e.g. 512K."),
+        click.option("--ram", "ram_bytes", type=Size(), help="RAM limit, e.g. 64K."),
+        click.option(
+            "--optimize",
+            "optimise",
+            type=click.Choice(["ram", "speed"]),
+            default="ram",
+            show_default=True,
+            help="Smallest pool, or layer by layer where that fits.",
+        ),
+        click.option(
+            "--stream-input",
+            "stream_inputs",
+            is_flag=False,
+            flag_value=ALL_INPUTS,
+            multiple=True,
+            metavar="[NAME]",
+            help="The firmware fetches this input (or every input) row by row; it is never in RAM as a whole.",
+        ),
+        click.option("--state", "states", type=Pair(), multiple=True, help="State pair; may be repeated."),
+        click.option(
+            "--input-shape", "input_shapes", type=Shape(), multiple=True, help="Fixes a dynamic shape; may be repeated."
+        ),
+        click.option(
+            "--numerics",
+            type=click.Choice(["onnx", "tflm"]),
+            default="onnx",
+            show_default=True,
+            help="Rounding: once, or as TFLite Micro.",
+        ),
+        click.option("--name", help="Prefix of the C symbols.  [default: from the file's name]"),
+    ):
+        function = option(function)
+    return function
+
+
+def compiler_option(function: F) -> F:
+    """--compiler."""
+    return click.option(
+        "--compiler", type=click.Choice(["auto", "gcc", "zig"]), default="auto", show_default=True, help="C compiler."
+    )(function)
+
+
+def engine_option(function: F) -> F:
+    """--engine."""
+    return click.option(
+        "--engine",
+        type=click.Choice(["auto", "qemu", "unicorn", "host"]),
+        default="auto",
+        show_default=True,
+        help="Where to run.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """--json."""
+    return click.option("--json", "as_json", is_flag=True, help="Machine-readable result on stdout.")(function)
+
+
+def shapes_mapping(pairs: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name."""
+    if len({p[0] for p in pairs}) != len(pairs):
+        raise fail("an input is named twice", "--input-shape", "give each input one shape")
+    return dict(pairs)
+
+
+def states_mapping(pairs: tuple[tuple[str, str], ...]) -> dict[str, str] | None:
+    """None where the user names no state: pairs are then found by their names."""
+    if len({p[0] for p in pairs}) != len(pairs):
+        raise fail("an input is named twice", "--state", "give each input one output")
+    return dict(pairs) or None

@@ -1,0 +1,98 @@
+"""`report.json`: every figure of a compiled model, with how it was obtained. Schema: docs/report.schema.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vmcu.codegen.names import c_comment
+from vmcu.pipeline import Compiled
+from vmcu.run import RunReport
+from vmcu.targets import Target
+from vmcu.toolchain import Firmware
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What emulation has shown.
+
+    Attributes:
+        run: of the plain build.
+        profile: exact instructions per step of the profiling build, or None.
+    """
+
+    run: RunReport
+    profile: tuple[int, ...] | None
+
+
+def make_report(
+    compiled: Compiled,
+    target: Target,
+    firmware: Firmware | None,
+    measured: Measured | None,
+    checks: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The report as JSON-ready values; None stands for what was not measured.
+
+    Args:
+        compiled: the model.
+        target: what it is for.
+        firmware: its build, where a compiler was found.
+        measured: a run, where an engine was found.
+        checks: further sentences about what was proven.
+    """
+    graph, plan, project = compiled.graph, compiled.plan, compiled.project
+    stack = static = code = flash = ram = None
+    if firmware is not None:
+        stack, static, ram = firmware.stack_bytes, firmware.static_bytes, firmware.ram_bytes
+        flash = firmware.flash_bytes
+        code = flash - project.weights_bytes - project.tables_bytes
+    instructions = measured.run.instructions[0] if measured and measured.run.instructions else None
+    profile = measured.profile if measured else None
+    layers = []
+    for i, op in enumerate(plan.schedule.steps):
+        out = graph.tensors[op.output]
+        layers.append(
+            {
+                "name": c_comment(op.name),
+                "op": op.kind,
+                "macs": op.macs(graph.ins(op), out),
+                "output_shape": list(out.shape),
+                "instructions": profile[i] if profile else None,
+            }
+        )
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": {"name": c_comment(graph.name), "sha256": graph.sha256},
+        "target": target.name,
+        "compiler": f"{firmware.compiler.name} {firmware.compiler.version}" if firmware else None,
+        "optimise": firmware.optimise if firmware else None,
+        "engine": f"{measured.run.engine} {measured.run.version}" if measured else None,
+        "numerics": graph.numerics,
+        "memory": {
+            "pool_bytes": project.pool_bytes,
+            "lower_bound_bytes": plan.lower_bound_bytes,
+            "scratch_bytes": plan.scratch_bytes,
+            "stack_bytes": stack,
+            "stack_painted_bytes": measured.run.stack_painted_bytes if measured else None,
+            "state_bytes": project.state_bytes,
+            "static_bytes": static,
+            "ram_total_bytes": ram,
+        },
+        "flash": {
+            "weights_bytes": project.weights_bytes,
+            "tables_bytes": project.tables_bytes,
+            "code_bytes": code,
+            "flash_total_bytes": flash,
+        },
+        "macs": graph.macs,
+        "instructions": instructions,
+        "layers": layers,
+        "checks": [
+            f"independent checker: {compiled.checked_tasks} tasks simulated on tagged memory",
+            *checks,
+        ],
+    }

@@ -47,13 +47,17 @@ def main() -> int:
     reference = Reference(model.compiled.graph)
     port = model.compiled.graph.outputs[0]
     equal = 0
-    for tensors, output in zip(make_batch(model.compiled.graph, images).tensors, model.last_run.outputs, strict=True):
+    for tensors, output in zip(
+        make_batch(model.compiled.graph, images).tensors, model.last_run.outputs, strict=True
+    ):
         equal += reference.run_tensors(tensors)[port.tensor].tobytes() == output[0]
     instructions = model.last_run.instructions or (0,)
     print(f"accuracy      {100 * float(np.mean(found == labels)):.1f} % over {SAMPLES} test digits")
     print(f"bit-exact     {equal} of {SAMPLES} inferences equal the integer reference")
     print(f"instructions  {max(instructions):,} per inference at most (exact instructions)")
-    print(f"stack seen    {model.last_run.stack_painted_bytes} bytes; promised {report['memory']['stack_bytes']}")
+    print(
+        f"stack seen    {model.last_run.stack_painted_bytes} bytes; promised {report['memory']['stack_bytes']}"
+    )
     return 0 if equal == SAMPLES else 4
 
 

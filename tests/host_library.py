@@ -18,7 +18,15 @@ from vmcu.pipeline import Compiled
 
 GUARD_BYTES = 64
 GUARD = 0x5A
-FLAGS = ["-std=c99", "-O1", "-g", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-shared", "-fPIC"]
+FLAGS = [
+    "-std=c99",
+    "-O1",
+    "-g",
+    "-fsanitize=undefined",
+    "-fsanitize-undefined-trap-on-error",
+    "-shared",
+    "-fPIC",
+]
 
 
 class HostModel:
@@ -57,7 +65,9 @@ class HostModel:
             data = self._pool[port.offset_bytes : port.offset_bytes + port.size_bytes].tobytes()
             dtype = np.int8 if tensor.elem_bytes == 1 else np.int32
             outputs[interface.tensor] = np.frombuffer(data, dtype).reshape(tensor.shape)
-        guards = np.concatenate([self._memory[: self._start], self._memory[self._start + project.pool_bytes :]])
+        guards = np.concatenate(
+            [self._memory[: self._start], self._memory[self._start + project.pool_bytes :]]
+        )
         assert (guards.view(np.uint8) == GUARD).all(), "bytes outside the pool were written"
         return outputs
 

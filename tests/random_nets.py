@@ -69,7 +69,9 @@ def conv(r: RandomNet) -> bool:
     inputs = [name, weights]
     if r.pick([True, False]):
         inputs.append(r.net.const(r.net.rng.normal(size=out) * 0.3, np.float32))
-    y = r.net.node("Conv", inputs, kernel_shape=kernel, strides=strides, dilations=dilations, pads=pads, group=group)
+    y = r.net.node(
+        "Conv", inputs, kernel_shape=kernel, strides=strides, dilations=dilations, pads=pads, group=group
+    )
     r.add(r.activation(y), (1, out, *size))
     return True
 
@@ -81,7 +83,10 @@ def pool(r: RandomNet) -> bool:
     name, (_, c, h, w), scale, zero = x
     kernel, strides = [r.pick([1, 2, 3]), r.pick([2, 3])], [r.pick([1, 2]), r.pick([1, 2])]
     pads = [r.pick([0, 1]) if kernel[i % 2] > 1 else 0 for i in range(4)]
-    size = [(s + pads[i] + pads[i + 2] - k) // t + 1 for i, (s, k, t) in enumerate(zip((h, w), kernel, strides, strict=True))]
+    size = [
+        (s + pads[i] + pads[i + 2] - k) // t + 1
+        for i, (s, k, t) in enumerate(zip((h, w), kernel, strides, strict=True))
+    ]
     if min(size) < 1:
         return False
     frame = {"kernel_shape": kernel, "strides": strides, "pads": pads}
@@ -154,7 +159,9 @@ def concat(r: RandomNet) -> bool:
 
 def move(r: RandomNet) -> bool:
     name, shape, scale, zero = r.live[-1]
-    what = r.pick(["Slice", "Pad", "Transpose", "Split", "Gather", "DepthToSpace", "SpaceToDepth", "Resize", "Flatten"])
+    what = r.pick(
+        ["Slice", "Pad", "Transpose", "Split", "Gather", "DepthToSpace", "SpaceToDepth", "Resize", "Flatten"]
+    )
     net, rank = r.net, len(shape)
     out: Shape
     if what == "Slice":

@@ -1,8 +1,8 @@
 """vmcu: quantised neural networks to C for Cortex-M, in the least RAM, proven bit-exact.
 
-    import vmcu
-    m = vmcu.compile("model.onnx", target="cortex-m4")
-    y = m.run(x)
+import vmcu
+m = vmcu.compile("model.onnx", target="cortex-m4")
+y = m.run(x)
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ def make_batch(graph: QuantizedGraph, data: Array | Mapping[str, Array]) -> Batc
         raise fail(f"batch sizes differ: {sizes}", "input", "give every input the same number of inferences")
     count = next(iter(sizes.values()), 1)
     tensors = tuple(
-        {p.tensor: to_tensor(split[p.name][0][i], p, graph.tensors[p.tensor]) for p in ports} for i in range(count)
+        {p.tensor: to_tensor(split[p.name][0][i], p, graph.tensors[p.tensor]) for p in ports}
+        for i in range(count)
     )
     return Batch(tensors, all(single for _, single in split.values()))
 
@@ -70,7 +71,10 @@ def random_batch(graph: QuantizedGraph, count: int, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     shapes = {p.tensor: graph.tensors[p.tensor].shape for p in graph.inputs}
     return Batch(
-        tuple({n: rng.integers(-128, 128, s).astype(np.int8) for n, s in shapes.items()} for _ in range(count)), False
+        tuple(
+            {n: rng.integers(-128, 128, s).astype(np.int8) for n, s in shapes.items()} for _ in range(count)
+        ),
+        False,
     )
 
 

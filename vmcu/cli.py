@@ -83,7 +83,9 @@ def run_cli(arguments: Sequence[str] | None = None) -> int:
         return int(Exit.OK)
     except Exception as error:  # the last line of defence: no traceback without a word to the user
         click.echo(f"error: internal: {type(error).__name__}: {error}", err=True)
-        click.echo("  fix: this is a bug in vmcu: please report it with the model and the text below", err=True)
+        click.echo(
+            "  fix: this is a bug in vmcu: please report it with the model and the text below", err=True
+        )
         click.echo(traceback.format_exc(), err=True)
         return int(Exit.BUG)
 

@@ -56,7 +56,10 @@ def check_fit(compiled: Compiled, target: Target | None, firmware: Firmware | No
         if target is not None and allowed == have:
             where, fix = f"target '{target.name}'", _what_fits(ram, flash)
         else:
-            where, fix = f"{option} {allowed:,}", f"allow at least {option} {need}, or use a smaller model or input"
+            where, fix = (
+                f"{option} {allowed:,}",
+                f"allow at least {option} {need}, or use a smaller model or input",
+            )
         problems.append(
             Problem(
                 f"needs {need:,} bytes of {what} ({parts}), {need - allowed:,} more than the {allowed:,} there are",
@@ -72,7 +75,11 @@ def _what_holds(compiled: Compiled) -> str:
     """What fills the pool when it is fullest, and what streaming the input would save."""
     schedule = compiled.plan.schedule
     task, held = peak_holders(schedule)
-    step = "before the first step" if task < 0 else f"in step {schedule.tasks[min(task, len(schedule.tasks) - 1)].step}"
+    step = (
+        "before the first step"
+        if task < 0
+        else f"in step {schedule.tasks[min(task, len(schedule.tasks) - 1)].step}"
+    )
     largest = ", ".join(f"{c_comment(name)} {size:,}" for name, size in held[:4])
     text = f"most is alive {step} ({largest})"
     if any(p.streamed for p in schedule.graph.inputs):

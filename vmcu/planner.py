@@ -14,7 +14,9 @@ CLOSE_ENOUGH = 1.01  # pool / lower bound at which another schedule is not tried
 WORTH_TRYING = 1.02  # lower bound / least lower bound at which a schedule is still placed
 
 
-def make_best_plan(graph: QuantizedGraph, optimise: Optimise = "ram", ram_bytes: int | None = None) -> MemoryPlan:
+def make_best_plan(
+    graph: QuantizedGraph, optimise: Optimise = "ram", ram_bytes: int | None = None
+) -> MemoryPlan:
     """The plan for a wish.
 
     Args:

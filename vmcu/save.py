@@ -126,9 +126,13 @@ def _resolved(folder: Path) -> Path:
         real = folder.resolve()
         here = Path.cwd().resolve()
     except (OSError, RuntimeError):  # a circle of links
-        raise fail("cannot be written: a link leads nowhere", f"folder '{folder}'", "choose another -o") from None
+        raise fail(
+            "cannot be written: a link leads nowhere", f"folder '{folder}'", "choose another -o"
+        ) from None
     if real == here or real in here.parents:
-        raise fail("is the current folder, or one above it", f"folder '{folder}'", "give -o a folder of its own")
+        raise fail(
+            "is the current folder, or one above it", f"folder '{folder}'", "give -o a folder of its own"
+        )
     return real
 
 
@@ -147,7 +151,11 @@ def _refuse_foreign(folder: Path) -> None:
         raise _unwritable(folder, error) from None
     if foreign:
         names = ", ".join(foreign[:SHOWN]) + (", ..." if len(foreign) > SHOWN else "")
-        raise fail(f"holds files that vmcu did not write: {names}", f"folder '{folder}'", "choose another -o or move them")
+        raise fail(
+            f"holds files that vmcu did not write: {names}",
+            f"folder '{folder}'",
+            "choose another -o or move them",
+        )
 
 
 def _unwritable(folder: Path, error: OSError) -> VmcuError:

@@ -43,7 +43,11 @@ def _property(data: st.DataObject, numerics: Numerics, operators: int) -> None:
 COMMON = {
     "deadline": None,
     "derandomize": True,  # the same networks on every machine; a failing one is kept by its example
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    "suppress_health_check": [
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+    ],
 }
 
 

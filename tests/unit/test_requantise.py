@@ -44,11 +44,17 @@ def test_every_channel_is_exact_to_one_step(reals, accs, zero):
 
 def test_a_small_channel_beside_a_large_one():
     requant = make_requant("onnx", [1024.0, 2.0**-15], 0, -128, 127, acc_bound=2**20, where="test")
-    assert requant.apply(np.array([[1, 25 << 15], [-1, -(25 << 15)], [0, 0]])).tolist() == [[127, 25], [-128, -25], [0, 0]]
+    assert requant.apply(np.array([[1, 25 << 15], [-1, -(25 << 15)], [0, 0]])).tolist() == [
+        [127, 25],
+        [-128, -25],
+        [0, 0],
+    ]
 
 
 def test_channels_too_far_apart_are_refused():
     with pytest.raises(VmcuError, match=r"1024 and 3\.05176e-05 of two channels are too far apart"):
         make_requant("onnx", [1024.0, 2.0**-15], 0, -128, 127, acc_bound=[10, 2**22], where="node 'x'")
-    made = make_requant("onnx", [1024.0, 2.0**-15], 0, -128, 127, acc_bound=[2**22, 2**21 - 1], where="node 'x'")
+    made = make_requant(
+        "onnx", [1024.0, 2.0**-15], 0, -128, 127, acc_bound=[2**22, 2**21 - 1], where="node 'x'"
+    )
     assert made.clamp_acc == 2**21 - 1

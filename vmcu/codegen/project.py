@@ -52,7 +52,9 @@ def make_project(plan: MemoryPlan, tables: Tables, name: str) -> CProject:
     if reason:
         raise fail(f"is no usable C name: {reason}", f"name {name[:80]!r}", f"try {project_name(name)!r}")
     if project_name(name) != name:
-        raise fail("is no usable C name", f"name {name[:80]!r}", "use up to 31 of a-z, 0-9 and _, a letter first")
+        raise fail(
+            "is no usable C name", f"name {name[:80]!r}", "use up to 31 of a-z, 0-9 and _, a letter first"
+        )
     return _Printer(plan, tables, name).project()
 
 
@@ -78,13 +80,18 @@ class _Printer:
             "pool_bytes": self.tables.pool_bytes,
             "pool_align": POOL_ALIGN,
             "state_bytes": self.tables.state_bytes,
-            "sources": [{"c_name": p.c_name, "number": n} for n, p in enumerate(p for p in inputs if p.streamed)],
+            "sources": [
+                {"c_name": p.c_name, "number": n} for n, p in enumerate(p for p in inputs if p.streamed)
+            ],
             "parameter": ", struct vmcu_source *source" if any(p.streamed for p in inputs) else "",
             "argument": ", source" if any(p.streamed for p in inputs) else "",
         }
         ports = [
             self._port_context(port, interface)
-            for port, interface in [*zip(inputs, graph.inputs, strict=True), *zip(outputs, graph.outputs, strict=True)]
+            for port, interface in [
+                *zip(inputs, graph.inputs, strict=True),
+                *zip(outputs, graph.outputs, strict=True),
+            ]
         ]
         data, weights_bytes, tables_bytes = self._data()
         steps = [self._step(i) for i in range(len(self.ops))]

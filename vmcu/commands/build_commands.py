@@ -76,7 +76,14 @@ def plan(model: Path, target: str | None, svg: Path | None, as_json: bool, **opt
         macs = op.macs(graph.ins(op), out)
         shape = "x".join(map(str, out.shape))
         steps.append(
-            {"step": i, "op": op.kind, "name": c_comment(op.name), "output": shape, "macs": macs, "live_bytes": peak[i]}
+            {
+                "step": i,
+                "op": op.kind,
+                "name": c_comment(op.name),
+                "output": shape,
+                "macs": macs,
+                "live_bytes": peak[i],
+            }
         )
     trouble: VmcuError | None = None
     limits = Limits(options["ram_bytes"], options["flash_bytes"])
@@ -106,7 +113,9 @@ def plan(model: Path, target: str | None, svg: Path | None, as_json: bool, **opt
         header = ["step", "operator", "node", "output", "MACs", "live bytes"]
         print_table(header, [list(s.values()) for s in steps], right=(0, 4, 5))
         click.echo()
-        click.echo(f"pool          {made.pool_bytes:>12,} bytes (activations, scratch and state; stack comes on top)")
+        click.echo(
+            f"pool          {made.pool_bytes:>12,} bytes (activations, scratch and state; stack comes on top)"
+        )
         click.echo(f"lower bound   {made.lower_bound_bytes:>12,} bytes for this order of steps")
         if made.state_bytes:
             click.echo(f"of it state   {made.state_bytes:>12,} bytes that survive between runs")
@@ -122,10 +131,14 @@ def plan(model: Path, target: str | None, svg: Path | None, as_json: bool, **opt
     return int(Exit.OK)
 
 
-@click.command("compile", epilog="Example: vmcu compile models/mnist_cnn/model.onnx -t cortex-m4 -o build/mnist")
+@click.command(
+    "compile", epilog="Example: vmcu compile models/mnist_cnn/model.onnx -t cortex-m4 -o build/mnist"
+)
 @model_argument
 @target_option(required=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the C project.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the C project."
+)
 @planning_options
 @compiler_option
 @click.option("--measure/--no-measure", default=True, help="Run one inference for exact instructions.")
@@ -167,7 +180,12 @@ def print_report(report: dict[str, Any]) -> None:
     memory, flash = report["memory"], report["flash"]
     rows: list[list[object]] = [
         ["RAM", memory["ram_total_bytes"], "bytes", "pool + stack + statics"],
-        ["  pool", memory["pool_bytes"], "bytes", f"lower bound of this schedule {memory['lower_bound_bytes']:,}"],
+        [
+            "  pool",
+            memory["pool_bytes"],
+            "bytes",
+            f"lower bound of this schedule {memory['lower_bound_bytes']:,}",
+        ],
         ["  stack", memory["stack_bytes"], "bytes", "worst case by the compiler's figures"],
         ["  stack seen", memory["stack_painted_bytes"], "bytes", "painted, in the emulator"],
         ["  statics", memory["static_bytes"], "bytes", ""],

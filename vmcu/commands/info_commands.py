@@ -23,11 +23,15 @@ def doctor(as_json: bool) -> None:
             [
                 {"tool": f.what, "found": f.found, "version": f.version, "use": f.purpose, "get": f.get}
                 for f in findings
-            ])
+            ]
+        )
         return
     print_table(
         ["tool", "found", "for", "how to get it"],
-        [[f.what, f.version if f.found else f.version or "no", f.purpose, "" if f.found else f.get] for f in findings],
+        [
+            [f.what, f.version if f.found else f.version or "no", f.purpose, "" if f.found else f.get]
+            for f in findings
+        ],
     )
 
 

@@ -51,7 +51,9 @@ class Pair(click.ParamType[tuple[str, str]]):
 
     name = "INPUT=OUTPUT"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
         first, mark, second = str(value).partition("=")
@@ -99,7 +101,11 @@ def planning_options(function: F) -> F:
         ),
         click.option("--state", "states", type=Pair(), multiple=True, help="State pair; may be repeated."),
         click.option(
-            "--input-shape", "input_shapes", type=Shape(), multiple=True, help="Fixes a dynamic shape; may be repeated."
+            "--input-shape",
+            "input_shapes",
+            type=Shape(),
+            multiple=True,
+            help="Fixes a dynamic shape; may be repeated.",
         ),
         click.option(
             "--numerics",
@@ -117,7 +123,11 @@ def planning_options(function: F) -> F:
 def compiler_option(function: F) -> F:
     """--compiler."""
     return click.option(
-        "--compiler", type=click.Choice(["auto", "gcc", "zig"]), default="auto", show_default=True, help="C compiler."
+        "--compiler",
+        type=click.Choice(["auto", "gcc", "zig"]),
+        default="auto",
+        show_default=True,
+        help="C compiler.",
     )(function)
 
 
@@ -134,7 +144,9 @@ def engine_option(function: F) -> F:
 
 def json_option(function: F) -> F:
     """--json."""
-    return click.option("--json", "as_json", is_flag=True, help="Machine-readable result on stdout.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Machine-readable result on stdout.")(
+        function
+    )
 
 
 def shapes_mapping(pairs: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, tuple[int, ...]]:

@@ -25,7 +25,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], right: 
     cells = [list(map(str, header))] + [[_cell(c) for c in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     for n, row in enumerate(cells):
-        words = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        words = [
+            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
         click.echo("  ".join(words).rstrip())
         if n == 0:
             click.echo("  ".join("-" * w for w in widths))

@@ -48,13 +48,24 @@ def read_arrays(path: Path) -> Array | dict[str, Array]:
     except FileNotFoundError:
         raise fail("no such file", f"'{path}'", "check the path") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        text = "it holds pickled Python objects, or is something else" if "pickle" in str(error) else str(error)
-        raise fail(f"is no NumPy file of numbers: {text}", f"'{path}'", "write it with numpy.save or numpy.savez") from None
+        text = (
+            "it holds pickled Python objects, or is something else" if "pickle" in str(error) else str(error)
+        )
+        raise fail(
+            f"is no NumPy file of numbers: {text}", f"'{path}'", "write it with numpy.save or numpy.savez"
+        ) from None
 
 
 def compile_options(function: Any) -> Any:
     """What run and verify share."""
-    for option in (json_option, engine_option, compiler_option, planning_options, target_option(True), model_argument):
+    for option in (
+        json_option,
+        engine_option,
+        compiler_option,
+        planning_options,
+        target_option(True),
+        model_argument,
+    ):
         function = option(function)
     return function
 
@@ -78,7 +89,9 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
 
 @click.command("run", epilog="Example: vmcu run models/mnist_cnn/model.onnx -t cortex-m4 --input digits.npy")
 @compile_options
-@click.option("--input", "input_path", type=click.Path(path_type=Path), help=".npy, or .npz with arrays by name.")
+@click.option(
+    "--input", "input_path", type=click.Path(path_type=Path), help=".npy, or .npz with arrays by name."
+)
 @click.option("--output", "output_path", type=click.Path(path_type=Path), help=".npy or .npz to write.")
 @click.option("--reset-state", is_flag=True, help="Forget the states before every inference.")
 def run_command(
@@ -142,7 +155,9 @@ def run_command(
         click.echo(f"instructions  not counted ({where})")
     if firmware:
         click.echo(f"RAM           {memory['ram_total_bytes']:,} bytes (pool + stack + statics)")
-        click.echo(f"flash         {memory['flash_total_bytes']:,} bytes ({firmware.compiler.name} {firmware.compiler.version})")
+        click.echo(
+            f"flash         {memory['flash_total_bytes']:,} bytes ({firmware.compiler.name} {firmware.compiler.version})"
+        )
     return int(Exit.OK)
 
 
@@ -180,16 +195,26 @@ def _write(path: Path, outputs: dict[str, Array]) -> None:
     try:
         write_bytes(path, content.getvalue())
     except OSError as error:
-        raise fail(f"cannot be written: {error.strerror}", f"--output '{path}'", "choose another file") from None
+        raise fail(
+            f"cannot be written: {error.strerror}", f"--output '{path}'", "choose another file"
+        ) from None
 
 
-@click.command(epilog="Example: vmcu verify models/mnist_cnn/model.onnx -t cortex-m4 --golden models/mnist_cnn/golden.npz --key outputs")
+@click.command(
+    epilog="Example: vmcu verify models/mnist_cnn/model.onnx -t cortex-m4 --golden models/mnist_cnn/golden.npz --key outputs"
+)
 @compile_options
-@click.option("--golden", type=click.Path(path_type=Path), help=".npz with arrays `inputs` and the expected outputs.")
+@click.option(
+    "--golden", type=click.Path(path_type=Path), help=".npz with arrays `inputs` and the expected outputs."
+)
 @click.option("--key", default="outputs", show_default=True, help="Name of the expected outputs in --golden.")
 @click.option("--inputs-key", default="inputs", show_default=True, help="Name of the inputs in --golden.")
-@click.option("--against", type=click.Choice(["onnxruntime", "tflm"]), help="Also compare with another runtime.")
-@click.option("--tflite", type=click.Path(path_type=Path), help="The same model as .tflite, for --against tflm.")
+@click.option(
+    "--against", type=click.Choice(["onnxruntime", "tflm"]), help="Also compare with another runtime."
+)
+@click.option(
+    "--tflite", type=click.Path(path_type=Path), help="The same model as .tflite, for --against tflm."
+)
 @click.option("--count", type=click.IntRange(1, 1000), default=4, show_default=True, help="Random inputs.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 def verify(
@@ -221,7 +246,11 @@ def verify(
         arrays = read_arrays(golden)
         if not isinstance(arrays, dict) or key not in arrays or inputs_key not in arrays:
             names = ", ".join(sorted(arrays)) if isinstance(arrays, dict) else "an .npy array"
-            raise fail(f"has no arrays {inputs_key!r} and {key!r}, but {names[:200]}", f"'{golden}'", "use an .npz; --inputs-key and --key name its arrays")
+            raise fail(
+                f"has no arrays {inputs_key!r} and {key!r}, but {names[:200]}",
+                f"'{golden}'",
+                "use an .npz; --inputs-key and --key name its arrays",
+            )
         golden_batch, expected = make_batch(graph, arrays[inputs_key]), arrays[key]
     checks: list[dict[str, Any]] = []
     mismatches: list[Mismatch] = []
@@ -248,7 +277,10 @@ def verify(
     if as_json:
         print_json({"ok": not mismatches, "checks": checks, "mismatches": [m.as_dict() for m in mismatches]})
     else:
-        print_table(["check", "result", "detail"], [[c["check"], "ok" if c["ok"] else "DIFFERS", c["detail"]] for c in checks])
+        print_table(
+            ["check", "result", "detail"],
+            [[c["check"], "ok" if c["ok"] else "DIFFERS", c["detail"]] for c in checks],
+        )
         for m in mismatches:
             click.echo(m.text())
     return int(Exit.MISMATCH if mismatches else Exit.OK)

@@ -118,9 +118,7 @@ def channels_last(shape: Sequence[int]) -> Layout:
     return row_major(shape).ordered((0, *range(2, len(shape)), 1))
 
 
-def _normal(
-    atoms: tuple[int, ...], dims: tuple[tuple[int, ...], ...], memory: tuple[int, ...]
-) -> Layout:
+def _normal(atoms: tuple[int, ...], dims: tuple[tuple[int, ...], ...], memory: tuple[int, ...]) -> Layout:
     """Merges atoms that are neighbours both in a dimension and in memory; numbers atoms by memory."""
     follows = {a: b for dim in dims for a, b in pairwise(dim)}
     runs: list[list[int]] = []

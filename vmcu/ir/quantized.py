@@ -139,7 +139,10 @@ class QuantizedGraph:
         for port in (*self.inputs, *self.outputs):
             if port.tensor not in known:
                 raise internal("is not computed", port.name)
-            if port.layout.size != self.tensors[port.tensor].size_bytes // self.tensors[port.tensor].elem_bytes:
+            if (
+                port.layout.size
+                != self.tensors[port.tensor].size_bytes // self.tensors[port.tensor].elem_bytes
+            ):
                 raise internal("layout and tensor disagree in size", port.name)
         return self
 

@@ -106,9 +106,7 @@ def peak_holders(schedule: Schedule) -> tuple[int, tuple[tuple[str, int], ...]]:
     return task, tuple(sorted(held.items(), key=lambda item: (-item[1], item[0])))
 
 
-def make_blocks(
-    schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]], whole: bool
-) -> list[Block]:
+def make_blocks(schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]], whole: bool) -> list[Block]:
     """Blocks to place: tensors in one piece (`whole`) or row by row; inputs and outputs always in one."""
     graph = schedule.graph
     contiguous = {i.tensor for i in (*graph.inputs, *graph.outputs) if not i.streamed}

@@ -86,7 +86,10 @@ class DenseRows(QOp):
         units = self.weights.shape[0]
         # One block of weights per input row, so that each task reads its own in order.
         by_row = self.weights.reshape(units, x.rows, x.row_bytes).transpose(1, 0, 2)
-        constants = (ConstArray("weights", by_row.reshape(-1), "weights"), ConstArray("bias", self.bias, "weights"))
+        constants = (
+            ConstArray("weights", by_row.reshape(-1), "weights"),
+            ConstArray("bias", self.bias, "weights"),
+        )
         context = {
             "units": units,
             "depth": x.row_bytes,

@@ -79,7 +79,9 @@ class Binary(QOp):
             result = self.sum.c_expr(a, b)
         else:
             assert self.requant is not None
-            result = self.requant.c_expr(f"{a} * {b}", str(self.requant.multipliers[0]), str(self.requant.shifts[0]))
+            result = self.requant.c_expr(
+                f"{a} * {b}", str(self.requant.multipliers[0]), str(self.requant.shifts[0])
+            )
         (_, a_cols, a_channels), (b_rows, b_cols, b_channels) = self.shapes
         per_row = self.constant is not None and b_rows > 1
         context = {
@@ -92,7 +94,9 @@ class Binary(QOp):
             "b_row": b_cols * b_channels,
             "per_row": per_row,
             "constant": self.constant is not None,
-            "second_type": "int16_t" if self.constant is not None and self.constant.dtype == np.int16 else "int8_t",
+            "second_type": "int16_t"
+            if self.constant is not None and self.constant.dtype == np.int16
+            else "int8_t",
             "result": result,
             "what": self.what,
         }
@@ -113,7 +117,9 @@ def lower_binary(node: Node, ctx: Lowering) -> None:
     for name in (first, second):
         weight = ctx.weight(name)
         if weight is None and name in ctx.graph.constants:
-            raise Unsupported("its constant operand is float", "quantise the constant too (quantize_static does)")
+            raise Unsupported(
+                "its constant operand is float", "quantise the constant too (quantize_static does)"
+            )
         if weight is not None and weight.scale.size > 1:
             raise Unsupported("a constant with a scale per channel", "quantise the constant per tensor")
         if weight is not None and what != "Mul" and not weight.fits(SUM_OPERAND):
@@ -138,7 +144,9 @@ def _scalar_function(node: Node, ctx: Lowering, what: Kind, constant: str) -> bo
         case "Mul":
             apply_function(node, ctx, lambda x: x * value, source=other)
         case "Sub":
-            apply_function(node, ctx, (lambda x: value - x) if swapped else (lambda x: x - value), source=other)
+            apply_function(
+                node, ctx, (lambda x: value - x) if swapped else (lambda x: x - value), source=other
+            )
     return True
 
 

@@ -77,9 +77,7 @@ class Conv2D(QOp):
                 if cg == 1:
                     acc += tap * w[:, :, 0]
                 else:
-                    acc += np.stack(
-                        [_matmul(tap[:, :, g], w[g].T) for g in range(self.groups)], axis=2
-                    )
+                    acc += np.stack([_matmul(tap[:, :, g], w[g].T) for g in range(self.groups)], axis=2)
         total = acc.reshape(out.shape) + self.bias
         return self.requant.apply(total)
 

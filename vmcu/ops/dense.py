@@ -103,7 +103,9 @@ def lower_matmul(node: Node, ctx: Lowering) -> None:
 def _lower(node: Node, ctx: Lowering, transposed: bool, bias_name: str) -> None:
     weight = ctx.weight(node.input(1))
     if weight is None:
-        raise Unsupported("its right operand is not a quantised constant", "only constant weights are supported")
+        raise Unsupported(
+            "its right operand is not a quantised constant", "only constant weights are supported"
+        )
     if weight.values.ndim != 2:
         raise Unsupported(f"weights of rank {weight.values.ndim}", "use a matrix of weights")
     if not transposed and weight.scale.size > 1 and weight.scale.shape[0] > 1:

@@ -153,7 +153,9 @@ class AveragePool(QOp):
                 result[which == i] = self._one(int(i)).apply(total[which == i])
             return result
         total = self.frame.taps(ins[0], out, 0).sum(axis=0)
-        count = np.array(self.row_counts)[rows][:, None, None] * np.array(self.col_counts)[cols][None, :, None]
+        count = (
+            np.array(self.row_counts)[rows][:, None, None] * np.array(self.col_counts)[cols][None, :, None]
+        )
         mean = (np.abs(total) + count // 2) // count * np.sign(total)
         return saturate(mean, self.low, self.high)
 
@@ -195,7 +197,6 @@ class AveragePool(QOp):
             uses_row=rows,
         )
 
-
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:
         (x,) = ins
         if self.frame.kernel != (x.rows, x.cols) or any(self.frame.pads) or out.shape[:2] != (1, 1):
@@ -216,7 +217,9 @@ class AveragePool(QOp):
 
 def frame_of(node: Node) -> Frame:
     """The window attributes of a canonical pooling node; 1-D becomes columns of width 1."""
-    attrs = {k: tuple(int(v) for v in node.attributes[k]) for k in ("kernel_shape", "strides", "dilations", "pads")}  # type: ignore[union-attr]
+    attrs = {
+        k: tuple(int(v) for v in node.attributes[k]) for k in ("kernel_shape", "strides", "dilations", "pads")
+    }  # type: ignore[union-attr]
     if len(attrs["kernel_shape"]) == 1:
         pads = attrs["pads"]
         return Frame(
@@ -288,7 +291,9 @@ def lower_average_pool(node: Node, ctx: Lowering) -> None:
     def finish(q: OutQuant) -> View:
         same = (q.scale, q.zero_point) == (view.scale, view.zero_point)
         divides = ctx.numerics == "tflm" and not (include and any(frame.pads))
-        target = q if same or not divides else OutQuant(ctx.unique(f"{q.name}.mean"), view.scale, view.zero_point)
+        target = (
+            q if same or not divides else OutQuant(ctx.unique(f"{q.name}.mean"), view.scale, view.zero_point)
+        )
         requant = None
         if not divides:
             reals = [view.scale / (r * c * q.scale) for r in row_counts for c in col_counts]

@@ -68,7 +68,9 @@ def lower_prelu(node: Node, ctx: Lowering) -> None:
         apply_function(node, ctx, lambda x: np.where(x < 0, slope * x, x))
         return
     if weight is None or weight.scale.size != 1:
-        raise Unsupported("a slope that is not quantised per tensor", "quantise the slope (quantize_static does)")
+        raise Unsupported(
+            "a slope that is not quantised per tensor", "quantise the slope (quantize_static does)"
+        )
     view = ctx.view(node.input(0))
     shape = ctx.graph.shape(node.outputs[0])
     channels = shape[1] if len(shape) > 1 else 1
@@ -95,7 +97,9 @@ def lower_prelu(node: Node, ctx: Lowering) -> None:
             output=q.name,
             zero_point=view.zero_point,
             slopes=narrow_weights(per_channel).astype(np.int16),
-            positive=make_requant(ctx.numerics, [real], q.zero_point, q.low, q.high, acc_bound=255, where=where),
+            positive=make_requant(
+                ctx.numerics, [real], q.zero_point, q.low, q.high, acc_bound=255, where=where
+            ),
             negative=make_requant(
                 ctx.numerics, [real * scale], q.zero_point, q.low, q.high, acc_bound=bound, where=where
             ),

@@ -76,7 +76,9 @@ class Rearrange(QOp):
             per_row = [self._rows(r, base, x) for r in range(out.rows)]
             longest = max(1, *(len(rows) for rows in per_row))
             # Repeating a row keeps the number of pointers constant; its bytes are not read twice.
-            found.append(Table(tuple(rows + (rows[-1] if rows else -1,) * (longest - len(rows)) for rows in per_row)))
+            found.append(
+                Table(tuple(rows + (rows[-1] if rows else -1,) * (longest - len(rows)) for rows in per_row))
+            )
             base += x.size_bytes
         return tuple(found)
 
@@ -162,7 +164,9 @@ def emit_map(
     """Emits the operator whose output, in ONNX shape, is `numbers`; memory order like the first input's."""
     first = views[0]
     if layout is None:
-        same_kind = first.layout == channels_last(first.layout.shape) and len(first.layout.shape) == numbers.ndim
+        same_kind = (
+            first.layout == channels_last(first.layout.shape) and len(first.layout.shape) == numbers.ndim
+        )
         layout = channels_last(numbers.shape) if same_kind else row_major(numbers.shape)
     rows = rows or natural_rows(layout)
     for view in views:
@@ -191,7 +195,9 @@ def copy_of(ctx: Lowering, view: View, name: str) -> View:
     return emit_map(ctx, [view], numbered(view), name, name, layout=view.layout, rows=rows, own_memory=True)
 
 
-def store_states(ctx: Lowering, updates: Sequence[tuple[View, Interface]], outputs: Collection[str]) -> list[str]:
+def store_states(
+    ctx: Lowering, updates: Sequence[tuple[View, Interface]], outputs: Collection[str]
+) -> list[str]:
     """Copies new states into the memory of the old ones, after everything else; returns the tensors' names.
 
     Stores may run in any order, the rows of each ascend. A new state that one of them would overwrite
@@ -208,9 +214,14 @@ def store_states(ctx: Lowering, updates: Sequence[tuple[View, Interface]], outpu
         sources.append(copy_of(ctx, view, ctx.unique(f"{state.tensor}.new")) if late else view)
     stored = []
     for view, (_, state) in zip(sources, updates, strict=True):
-        name, rows = f"{state.tensor}.next", ctx.rows_of(View(state.tensor, state.layout, view.scale, view.zero_point))
+        name, rows = (
+            f"{state.tensor}.next",
+            ctx.rows_of(View(state.tensor, state.layout, view.scale, view.zero_point)),
+        )
         stored.append(
-            emit_map(ctx, [view], numbered(view), name, name, layout=state.layout, rows=rows, pinned=state.tensor)
+            emit_map(
+                ctx, [view], numbered(view), name, name, layout=state.layout, rows=rows, pinned=state.tensor
+            )
         )
     return [view.tensor for view in stored]
 
@@ -326,9 +337,11 @@ def lower_space_to_depth(node: Node, ctx: Lowering) -> None:
     _move(
         node,
         ctx,
-        lambda x: x.reshape(n, c, h // b, b, w // b, b)
-        .transpose(0, 3, 5, 1, 2, 4)
-        .reshape(n, c * b * b, h // b, w // b),
+        lambda x: (
+            x.reshape(n, c, h // b, b, w // b, b)
+            .transpose(0, 3, 5, 1, 2, 4)
+            .reshape(n, c * b * b, h // b, w // b)
+        ),
     )
 
 
@@ -341,7 +354,10 @@ def lower_concat(node: Node, ctx: Lowering) -> None:
     axis = int(node.attributes["axis"])  # type: ignore[arg-type]
 
     def finish(q: OutQuant) -> View:
-        same = [requantise_to(ctx, v, replace(q, name=ctx.unique(f"{q.name}.part{i}"))) for i, v in enumerate(views)]
+        same = [
+            requantise_to(ctx, v, replace(q, name=ctx.unique(f"{q.name}.part{i}")))
+            for i, v in enumerate(views)
+        ]
         base, parts = 0, []
         for view in same:
             parts.append(numbered(view) + base)

@@ -86,12 +86,13 @@ class Reduce(QOp):
         }
         return Kernel("reduce", context, tuple(numbers(self.requant)) if self.requant else ())
 
-
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:
         if self.requant is None or self.axes != (True, True, False):
             return None
         count = ins[0].rows * ins[0].cols
-        sums = SumRows(name=self.name, inputs=self.inputs, output=sums_name(out), start=-count * self.zero_point)
+        sums = SumRows(
+            name=self.name, inputs=self.inputs, output=sums_name(out), start=-count * self.zero_point
+        )
         return sums, Finish(name=self.name, inputs=(sums.output,), output=self.output, requant=self.requant)
 
 
@@ -129,7 +130,9 @@ class ArgExtreme(QOp):
         return Kernel("argmax", context)
 
 
-def grouped(ctx: Lowering, view: View, reduced: set[int], *, innermost: bool = False) -> tuple[str, Rows, Axes, Layout]:
+def grouped(
+    ctx: Lowering, view: View, reduced: set[int], *, innermost: bool = False
+) -> tuple[str, Rows, Axes, Layout]:
     """`view` as (rows, cols, channels) such that each of the three is wholly reduced or wholly kept.
 
     Returns:
@@ -212,7 +215,9 @@ def lower_reduce(node: Node, ctx: Lowering) -> None:
         where = f"node {node.name!r}"
         if ctx.numerics == "tflm":
             divisor = count if node.op == "ReduceMean" else 1
-            requant = make_requant_mean_tflm(view.scale / q.scale, divisor, q, acc_bound=255 * count, where=where)
+            requant = make_requant_mean_tflm(
+                view.scale / q.scale, divisor, q, acc_bound=255 * count, where=where
+            )
         else:
             real = view.scale / q.scale / (count if node.op == "ReduceMean" else 1)
             requant = make_requant(

@@ -120,7 +120,9 @@ def source_positions(mode: str, inputs: int, outputs: int, scale: float) -> Real
             return np.asarray(x * (inputs - 1) / (outputs - 1)) if outputs > 1 else np.zeros(1)
         case "asymmetric":
             return np.asarray(x / scale)
-    raise Unsupported(f"coordinate_transformation_mode {mode!r}", "use half_pixel, align_corners or asymmetric")
+    raise Unsupported(
+        f"coordinate_transformation_mode {mode!r}", "use half_pixel, align_corners or asymmetric"
+    )
 
 
 def nearest(mode: str, positions: Reals, inputs: int) -> NDArray[np.int64]:
@@ -203,13 +205,23 @@ def lower_resize(node: Node, ctx: Lowering) -> None:
         else:
             vertical, horizontal = (linear_axis(source_positions(coordinates, *s), s[0]) for s in sizes)
         same = (q.scale, q.zero_point) == (view.scale, view.zero_point)
-        target = q if same or not divides else OutQuant(ctx.unique(f"{q.name}.linear"), view.scale, view.zero_point)
+        target = (
+            q
+            if same or not divides
+            else OutQuant(ctx.unique(f"{q.name}.linear"), view.scale, view.zero_point)
+        )
         requant = None
         if not divides:
             real = view.scale / q.scale / (1 << 2 * WEIGHT_BITS)
             bound = 255 << (2 * WEIGHT_BITS)
             requant = make_requant(
-                ctx.numerics, [real], q.zero_point, q.low, q.high, acc_bound=bound, where=f"node {node.name!r}"
+                ctx.numerics,
+                [real],
+                q.zero_point,
+                q.low,
+                q.high,
+                acc_bound=bound,
+                where=f"node {node.name!r}",
             )
         assert vertical is not None and horizontal is not None
         op = ResizeLinear(

@@ -12,7 +12,9 @@ def lower_transpose(node: Node, ctx: Lowering) -> None:
     """Transpose: another order of dimensions over the same memory."""
     perm = tuple(int(p) for p in node.attributes["perm"])  # type: ignore[union-attr]
     ctx.through(
-        node.input(0), node.outputs[0], lambda v: View(v.tensor, v.layout.transpose(perm), v.scale, v.zero_point)
+        node.input(0),
+        node.outputs[0],
+        lambda v: View(v.tensor, v.layout.transpose(perm), v.scale, v.zero_point),
     )
 
 

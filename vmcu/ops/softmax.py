@@ -105,7 +105,8 @@ def lower_softmax(node: Node, ctx: Lowering) -> None:
         target, exps, scale_up = q, _exponentials(view.scale, shape[axis]), round(2.0**16 / q.scale)
         if ctx.numerics == "tflm" and shape[axis] > TFLM_CLASSES:
             raise Unsupported(
-                f"over {shape[axis]} classes in tflm numerics", f"{TFLM_CLASSES} is the limit; use onnx numerics"
+                f"over {shape[axis]} classes in tflm numerics",
+                f"{TFLM_CLASSES} is the limit; use onnx numerics",
             )
         if ctx.numerics == "tflm":
             exps, scale_up = np.trim_zeros(softmax_exps_tflm(softmax_parameters_tflm(view.scale)), "b"), 0

@@ -52,7 +52,9 @@ class Lookup(QOp):
         return Kernel("lookup", {"count": out.row_bytes, "what": self.what}, constants)
 
 
-def emit_lookup(ctx: Lowering, view: View, table: NDArray[np.int64], q: OutQuant, node_name: str, what: str) -> View:
+def emit_lookup(
+    ctx: Lowering, view: View, table: NDArray[np.int64], q: OutQuant, node_name: str, what: str
+) -> View:
     """Emits a table over `view`, clamped as `q` asks."""
     op = Lookup(
         name=node_name,
@@ -87,7 +89,9 @@ def _pending(ctx: Lowering, unary: Unary, node_name: str) -> Pending:
             with np.errstate(all="ignore"):  # infinities saturate
                 steps = np.rint(unary.function(real) / q.scale)
             if np.any(np.isnan(steps)):
-                raise Unsupported("its result is not a number for some inputs", "check the constants it reads")
+                raise Unsupported(
+                    "its result is not a number for some inputs", "check the constants it reads"
+                )
             table = to_raw(steps) + q.zero_point
         return emit_lookup(ctx, view, table, q, node_name, " -> ".join(unary.names))
 
@@ -120,7 +124,9 @@ def _clamp(node: Node, ctx: Lowering, low: float, high: float) -> None:
     """Relu and Clip: fused into whatever computes the input, else a table."""
     pending = ctx.pending(node.input(0))
     if pending is None:
-        unary = Unary(ctx.view(node.input(0)), (node.op,), lambda x: np.clip(x, low, high), dict(node.attributes))
+        unary = Unary(
+            ctx.view(node.input(0)), (node.op,), lambda x: np.clip(x, low, high), dict(node.attributes)
+        )
         pending = replace(_pending(ctx, unary, node.name), low=low, high=high)
     else:
         limit = (min(max(pending.low, low), high), max(min(pending.high, high), low))

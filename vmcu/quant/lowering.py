@@ -302,7 +302,9 @@ class Lowering:
         if source in self._raw_inputs and source not in self._integers:
             self._integers[source] = self._open(source, scale, zero_point)
         if source not in self._integers:
-            raise Unsupported(f"{source!r} is not a quantised tensor", "quantise the model with int8 or uint8")
+            raise Unsupported(
+                f"{source!r} is not a quantised tensor", "quantise the model with int8 or uint8"
+            )
         view = self._integers[source]
         if (view.scale, view.zero_point) != (scale, zero_point):
             view = replace(view, scale=scale, zero_point=zero_point)  # the same bytes, read otherwise
@@ -443,7 +445,9 @@ class Lowering:
         ).verify()
 
 
-def clamp_bounds(numerics: Numerics, low: float, high: float, scale: float, zero_point: int) -> tuple[int, int]:
+def clamp_bounds(
+    numerics: Numerics, low: float, high: float, scale: float, zero_point: int
+) -> tuple[int, int]:
     """int8 bounds that equal clamping the real value before quantisation (rounding is monotonic).
 
     Source: SPEC.md section 2.5; `tflm`: TFLite's CalculateActivationRangeQuantized.

@@ -90,7 +90,9 @@ class Requant:
             multiplier, shift: C expressions for the channel (`shift` is used by `tflm` only).
         """
         if self.numerics == "tflm":
-            return f"vmcu_requant_tflm({acc}, {multiplier}, {shift}, {self.zero_point}, {self.low}, {self.high})"
+            return (
+                f"vmcu_requant_tflm({acc}, {multiplier}, {shift}, {self.zero_point}, {self.low}, {self.high})"
+            )
         if self.clamp_acc:
             acc = f"vmcu_clamp({acc}, {-self.clamp_acc}, {self.clamp_acc})"
         if self.pre_shift:
@@ -146,7 +148,12 @@ class Sum:
                 f"vmcu_multiply_tflm({x} * {1 << TFLM_LEFT_SHIFT}, {m}, {s})"
                 for x, m, s in zip((a, b), self.multipliers, self.shifts, strict=True)
             ]
-            total = ("-" if self.signs[0] < 0 else "") + terms[0] + (" - " if self.signs[1] < 0 else " + ") + terms[1]
+            total = (
+                ("-" if self.signs[0] < 0 else "")
+                + terms[0]
+                + (" - " if self.signs[1] < 0 else " + ")
+                + terms[1]
+            )
             rest = f"{self.out_multiplier}, {self.shift}, {self.zero_point}, {self.low}, {self.high}"
             return f"vmcu_requant_tflm({total}, {rest})"
         add = (self.zero_point << self.shift) + (1 << (self.shift - 1))

@@ -192,7 +192,9 @@ def softmax_parameters_tflm(input_scale: float, beta: float = 1.0) -> SoftmaxPar
     """
     real = float(np.float32(beta)) * float(np.float32(input_scale)) * (1 << (31 - _SOFTMAX_DIFF_BITS))
     if real <= 1.0:
-        raise Unsupported(f"an input scale of {input_scale:g} in tflm numerics", "use onnx numerics, or a larger scale")
+        raise Unsupported(
+            f"an input scale of {input_scale:g} in tflm numerics", "use onnx numerics, or a larger scale"
+        )
     # Half the factor, with one more shift: the largest factor shifts by 31, which no int32 but 0 survives.
     multiplier, shift = quantise_multiplier(min(real, (1 << 31) - 1.0) / 2)
     shift += 1

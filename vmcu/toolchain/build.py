@@ -94,7 +94,9 @@ def build(
         target,
         compiler,
         sum(o.size_bytes(SHF_EXECINSTR, 0) for o in objects),
-        sum(size for name, size in graph.reached.items() if name not in own_functions and name not in HARNESS),
+        sum(
+            size for name, size in graph.reached.items() if name not in own_functions and name not in HARNESS
+        ),
         sum(o.size_bytes(0, SHF_EXECINSTR | SHF_WRITE) for o in objects),
         sum(o.size_bytes(SHF_WRITE, 0) for o in objects),
         graph.stack_bytes,

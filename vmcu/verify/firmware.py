@@ -54,7 +54,9 @@ def verify_model(model: Model, batch: Batch, engine: Engine = "auto") -> Verifie
         expected = first_tensors[op.output]
         rows = [traced.trace.get((i, r)) for r in range(expected.shape[0])]
         if None in rows:
-            raise fail(f"row {rows.index(None)} was not computed", f"layer {op.name[:80]!r}", "report this bug")
+            raise fail(
+                f"row {rows.index(None)} was not computed", f"layer {op.name[:80]!r}", "report this bug"
+            )
         found = np.frombuffer(b"".join(r for r in rows if r), expected.dtype).reshape(expected.shape)
         values += expected.size
         different = compare(f"layer {i} {op.kind} {op.name}", 0, expected, found)
@@ -94,7 +96,9 @@ def compare_golden(
     found = outputs[port.name]
     if expected.size != found.size or expected.shape[:1] != found.shape[:1]:
         raise fail(
-            f"has shape {expected.shape}, the model's outputs have {found.shape}", f"golden array {key!r}", "use --key"
+            f"has shape {expected.shape}, the model's outputs have {found.shape}",
+            f"golden array {key!r}",
+            "use --key",
         )
     if expected.dtype.kind not in "iuf":
         raise fail(f"has type {expected.dtype}", f"golden array {key!r}", "give numbers")
@@ -109,5 +113,3 @@ def compare_golden(
         if different:
             return [different]
     return []
-
-

@@ -31,9 +31,7 @@ def compare_tflm(tflite: Path | None, graph: QuantizedGraph, batch: Batch) -> tu
     try:
         from tflite_micro.python.tflite_micro import runtime
     except ImportError:
-        raise fail(
-            "is not installed", "tflite-micro", "pip install tflite-micro", Exit.TOOL
-        ) from None
+        raise fail("is not installed", "tflite-micro", "pip install tflite-micro", Exit.TOOL) from None
     try:
         content = tflite.read_bytes()
         interpreter = runtime.Interpreter.from_bytes(content)
@@ -49,14 +47,18 @@ def compare_tflm(tflite: Path | None, graph: QuantizedGraph, batch: Batch) -> tu
         # TFLite's memory is NHWC, as ours: the bytes are the same.
         data = given[port.tensor]
         if data.size != int(np.prod(shape)):
-            raise fail(f"takes inputs of shape {list(shape)}", f"'{tflite}'", "check that it is the same model")
+            raise fail(
+                f"takes inputs of shape {list(shape)}", f"'{tflite}'", "check that it is the same model"
+            )
         interpreter.set_input(data.reshape(shape), 0)
         interpreter.invoke()
         for k, out in enumerate(graph.outputs):
             expected = np.asarray(interpreter.get_output(k))
             found = tensors[out.tensor]
             if expected.size != found.size:
-                raise fail(f"has outputs of shape {expected.shape}", f"'{tflite}'", "check that it is the same model")
+                raise fail(
+                    f"has outputs of shape {expected.shape}", f"'{tflite}'", "check that it is the same model"
+                )
             different = compare(f"output {out.name}", n, expected.reshape(found.shape), found)
             if different:
                 return [different], f"{n + 1} inferences"

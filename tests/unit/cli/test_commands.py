@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_compile(files: Path, here: Path) -> None:
     found = vmcu("compile", files / "net.onnx", "-t", "cortex-m4", "-o", "out", "--no-measure")
     assert found.code == 0 and found.err == ""
     assert found.out.startswith(
-        "wrote out: CMakeLists.txt, net.c, net.h, net_data.h, report.json, vmcu_math.h"
+        "wrote out: CMakeLists.txt, net.c, net.h, net_data.h, report.html, report.json, vmcu_math.h"
     )
     report = json.loads((here / "out" / "report.json").read_text())
     assert report["files"] == sorted(p.name for p in (here / "out").iterdir())
@@ -200,7 +201,7 @@ def test_same_bytes_out(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert contents[0] == contents[1]
     everything = b"".join(contents[0].values())
     assert str(tmp_path).encode() not in everything and b"/tmp/" not in everything
-    assert not any(str(year).encode() in everything for year in range(2024, 2040))
+    assert not re.search(rb"20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d", everything)
 
 
 def test_foreign_files_stay(files: Path, here: Path) -> None:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := gcc gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 
-.PHONY: setup tools demo test test-slow lint bench clean
+.PHONY: setup tools demo test test-slow lint bench readme clean
 setup: $(VENV)/ready tools
 
 # Python packages, a Cortex-M compiler (ziglang) and an emulator (unicorn) among them.
@@ -32,11 +32,16 @@ test-slow: setup
 	$(BIN)/python -m pytest -q -n 2 -m slow
 
 lint: setup
-	$(BIN)/python -m ruff check vmcu tests models bench
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
 bench: setup
 	$(BIN)/python -m bench.table
+
+# The command lines README shows, run again.
+readme: setup
+	$(BIN)/python docs/refresh_readme.py
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

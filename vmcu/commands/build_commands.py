@@ -198,4 +198,4 @@ def print_report(report: dict[str, Any]) -> None:
     ]
     if memory["state_bytes"]:
         rows.insert(2, ["  of it state", memory["state_bytes"], "bytes", "survives between runs"])
-    print_table([report["target"], "", "", report["model"]["name"]], rows, right=(1,))
+    print_table([report["target"], "", "", "how it was obtained"], rows, right=(1,))

@@ -217,9 +217,8 @@ class AveragePool(QOp):
 
 def frame_of(node: Node) -> Frame:
     """The window attributes of a canonical pooling node; 1-D becomes columns of width 1."""
-    attrs = {
-        k: tuple(int(v) for v in node.attributes[k]) for k in ("kernel_shape", "strides", "dilations", "pads")
-    }  # type: ignore[union-attr]
+    names = ("kernel_shape", "strides", "dilations", "pads")
+    attrs = {k: tuple(int(v) for v in node.attributes[k]) for k in names}  # type: ignore[union-attr]
     if len(attrs["kernel_shape"]) == 1:
         pads = attrs["pads"]
         return Frame(

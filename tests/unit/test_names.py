@@ -166,8 +166,10 @@ def test_hostile_names_compile(kind: str, tmp_path: Path) -> None:
             standard,
             "-Wcomment",
             "-Wtrigraphs",
-            "-fsyntax-only",
+            "-c",
             "hostile.c",
+            "-o",
+            "hostile.o",
         )
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -180,6 +180,10 @@ class _Printer:
         if read.kind == "window":
             last = (rows_out - 1) * read.stride - read.pad + (read.kernel - 1) * read.dilation
             return read.pad > 0 or last >= rows_in
+        if read.kind == "patch":
+            last = (rows_out // read.tiles_out - 1) * read.stride - read.pad
+            last += (read.kernel - 1) * read.dilation
+            return read.pad > 0 or last >= rows_in // read.tiles or _reaches_out(read)
         return read.kind == "table" and any(-1 in rows for rows in read.rows)
 
     def _is_read_or_written(self, index: int) -> bool:
@@ -240,8 +244,8 @@ class _Printer:
         return found
 
     def _pointers(self, read: ReadTable) -> int:
-        if read.kind == "window":
-            return read.kernel
+        if read.kind in ("window", "patch"):
+            return read.kernel * read.count
         if read.kind == "every":
             return len(self.tables.tensors[read.tensor].addresses)
         return len(read.rows[0])
@@ -252,15 +256,26 @@ class _Printer:
         tensor = self.tables.tensors[read.tensor]
         count = self._pointers(read)
         padded = self._reads_padding(step, read)
+        rows = len(tensor.addresses)
         expression = _row_expression(read, count, f"s{i}_reads_{k}")
+        names, outside = [("r", expression)], f"r < 0 || r >= {rows}"
         row = "r" if padded else expression
+        if read.kind == "patch":
+            y, x = _patch_expressions(read, count)
+            names, outside = [("y", y)], f"y < 0 || y >= {rows // read.tiles}"
+            row = "y" if padded else y
+            if read.tiles > 1:
+                names.append(("x", x))
+                if _reaches_out(read):
+                    outside += f" || x < 0 || x >= {read.tiles}"
+                row = f"y * {read.tiles} + x" if padded else f"({y}) * {read.tiles} + {x}"
         return {
             "slot": f"{slot}" if count == 1 else f"{slot} + i" if slot else "i",
             "count": count,
-            "row": expression,
+            "names": ", ".join(f"{name} = {value}" for name, value in names),
+            "outside": outside,
             "indexed": count > 1,
             "padded": padded,
-            "rows": len(tensor.addresses),
             "address": self._address(read.tensor, row),
             "pad": self.pads.name(kernel.pad_value or 0),
             "bytes": tensor.row_bytes,
@@ -378,6 +393,28 @@ def _row_expression(read: ReadTable, count: int, table: str) -> str:
     if count > 1:
         row += " + i" if read.dilation == 1 else f" + i * {read.dilation}"
     return row
+
+
+def _reaches_out(read: ReadTable) -> bool:
+    """Does a patch include tiles beside the row?"""
+    return read.tiles == read.tiles_out and read.count > 1
+
+
+def _patch_expressions(read: ReadTable, count: int) -> tuple[str, str]:
+    """C expressions of row and tile of the input that pointer `i` of task `row` takes."""
+    row = f"row / {read.tiles_out}" if read.tiles_out > 1 else "row"
+    y = row if read.stride == 1 else f"{row} * {read.stride}"
+    if read.pad:
+        y += f" - {read.pad}"
+    if read.kernel > 1:
+        step = "i" if read.count == 1 else f"i / {read.count}"
+        y += f" + {step}" if read.dilation == 1 else f" + {step} * {read.dilation}"
+    x = f"row % {read.tiles_out}" if read.tiles == read.tiles_out else "0"
+    if read.count > 1:
+        x = (f"{x} + " if x != "0" else "") + ("i" if read.kernel == 1 else f"i % {read.count}")
+    if read.left:
+        x += f" - {read.left}"
+    return y, x
 
 
 def _narrowest_signed(rows: NDArray[np.int32]) -> NDArray[np.integer[Any]]:

@@ -20,13 +20,14 @@ Numerics = Literal["onnx", "tflm"]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An activation. A *segment* is one of its rows.
+    """An activation. A *segment* is one of its rows, or a tile of columns of a row.
 
     Attributes:
         name: unique; derived from the model's names (untrusted text).
         rows, cols, channels: H, W, C; element (h, w, c) lies at h*W*C + w*C + c.
         scale, zero_point: real = scale * (q - zero_point); (1.0, 0) for int32 indices.
         elem_bytes: 1 (int8) or 4 (int32).
+        tiles: segments per row, all of the same number of columns; segment (h, t) has number h*tiles + t.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Tensor:
     scale: float
     zero_point: int
     elem_bytes: int = 1
+    tiles: int = 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -44,8 +46,23 @@ class Tensor:
 
     @property
     def row_bytes(self) -> int:
-        """Size of one segment."""
+        """Size of one row."""
         return self.cols * self.channels * self.elem_bytes
+
+    @property
+    def segments(self) -> int:
+        """How many there are."""
+        return self.rows * self.tiles
+
+    @property
+    def segment_cols(self) -> int:
+        """Columns of one segment."""
+        return self.cols // self.tiles
+
+    @property
+    def segment_bytes(self) -> int:
+        """Size of one segment."""
+        return self.row_bytes // self.tiles
 
     @property
     def size_bytes(self) -> int:

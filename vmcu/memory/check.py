@@ -113,6 +113,17 @@ class _Simulation:
         if read.kind == "window":
             wanted = [row * read.stride - read.pad + tap * read.dilation for tap in range(read.kernel)]
             return [r for r in wanted if 0 <= r < count]
+        if read.kind == "patch" and count % read.tiles == 0:
+            down, across = row // read.tiles_out, row % read.tiles_out
+            start = across - read.left if read.tiles == read.tiles_out else 0
+            rows = [down * read.stride - read.pad + tap * read.dilation for tap in range(read.kernel)]
+            return [
+                r * read.tiles + tile
+                for r in rows
+                if 0 <= r < count // read.tiles
+                for tile in range(start, start + read.count)
+                if 0 <= tile < read.tiles
+            ]
         if read.kind == "table" and 0 <= row < len(read.rows):
             wanted = [r for r in read.rows[row] if r != -1]
             if all(0 <= r < count for r in wanted):

@@ -69,7 +69,7 @@ def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
     """
     graph, end = schedule.graph, len(schedule.tasks)
     life: dict[Segment, tuple[int, int]] = {
-        (name, r): (-1, -1) for name in graph.given() for r in range(graph.tensors[name].rows)
+        (name, r): (-1, -1) for name in graph.given() for r in range(graph.tensors[name].segments)
     }
     for t, task in enumerate(schedule.tasks):
         op = schedule.steps[task.step]
@@ -78,10 +78,10 @@ def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
         for segment in task.reads:
             life[segment] = (life[segment][0], t)
     for port in graph.outputs:
-        for r in range(graph.tensors[port.tensor].rows):
+        for r in range(graph.tensors[port.tensor].segments):
             life[port.tensor, r] = (life[port.tensor, r][0], end)
     for state in graph.states:
-        for r in range(graph.tensors[state.current].rows):
+        for r in range(graph.tensors[state.current].segments):
             life[state.current, r] = (-1, end)
             life.pop((state.next, r), None)  # lies in the memory of `current`
     return life
@@ -95,14 +95,14 @@ def peak_holders(schedule: Schedule) -> tuple[int, tuple[tuple[str, int], ...]]:
     lifetimes = segment_lifetimes(schedule)
     live = [0] * (len(schedule.tasks) + 3)
     for (name, _), (born, died) in lifetimes.items():
-        live[born + 1] += schedule.graph.tensors[name].row_bytes
-        live[died + 2] -= schedule.graph.tensors[name].row_bytes
+        live[born + 1] += schedule.graph.tensors[name].segment_bytes
+        live[died + 2] -= schedule.graph.tensors[name].segment_bytes
     totals = list(accumulate(live))
     task = totals.index(max(totals)) - 1
     held: dict[str, int] = {}
     for (name, _), (born, died) in lifetimes.items():
         if born <= task <= died:
-            held[name] = held.get(name, 0) + schedule.graph.tensors[name].row_bytes
+            held[name] = held.get(name, 0) + schedule.graph.tensors[name].segment_bytes
     return task, tuple(sorted(held.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -121,7 +121,7 @@ def make_blocks(schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]]
         groups = [rows] if whole or name in contiguous else [[r] for r in rows]
         for group in groups:
             parts = tuple(
-                ((r - group[0]) * tensor.row_bytes, tensor.row_bytes, *lifetimes[name, r]) for r in group
+                ((r - group[0]) * tensor.segment_bytes, tensor.segment_bytes, *lifetimes[name, r]) for r in group
             )
             blocks.append(Block(name, tuple(group), parts, tensor.elem_bytes))
     for step, (first, last) in _spans(schedule).items():
@@ -164,7 +164,7 @@ def _assemble(
     position = 0
     for state in graph.states:
         tensor = graph.tensors[state.current]
-        rows = tuple(position + r * tensor.row_bytes for r in range(tensor.rows))
+        rows = tuple(position + r * tensor.segment_bytes for r in range(tensor.segments))
         addresses[state.current] = addresses[state.next] = rows
         position += tensor.size_bytes
     scratch: dict[int, int] = {}
@@ -179,7 +179,7 @@ def _assemble(
         addresses[name] = _all_rows(rows_at, graph.tensors[name])
     for name, tensor in graph.tensors.items():  # nobody needs these
         if name not in addresses and name not in schedule.aliases:
-            addresses[name] = (0,) * tensor.rows
+            addresses[name] = (0,) * tensor.segments
     for name, segments in schedule.aliases.items():
         addresses[name] = tuple(addresses[t][r] for t, r in segments)
     return MemoryPlan(
@@ -198,7 +198,7 @@ def _all_rows(rows_at: Mapping[int, int], tensor: Tensor) -> tuple[int, ...]:
     """Addresses of all rows; a row that nobody computes or reads takes that of a neighbour."""
     found = []
     last = next(iter(rows_at.values()))
-    for row in range(tensor.rows):
+    for row in range(tensor.segments):
         last = rows_at.get(row, last)
         found.append(last)
     return tuple(found)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from vmcu.memory.plan import MemoryPlan
-from vmcu.ops.base import Every, Table, Window
+from vmcu.ops.base import Every, Patch, Table, Window
 
 
 @dataclass(frozen=True, slots=True)
 class TensorTable:
-    """Where the rows of one tensor lie.
+    """Where the rows of one tensor lie. Where a tensor is cut into tiles of columns, "row" means tile.
 
     Attributes:
         name: of the tensor (untrusted text).
@@ -38,8 +38,11 @@ class ReadTable:
         tensor: index of the input.
         kind: "window": kernel rows from row * stride - pad, every `dilation`; "every": all rows;
             "table": `rows[row]`.
+            "patch": the window is over rows r of `tiles` each; output row (r, t), of `tiles_out` a row, reads
+            from each the `count` tiles from t - left, or from 0 where tiles and tiles_out differ.
         kernel, stride, pad, dilation: of a window.
         rows: of a table; -1 is padding.
+        tiles, tiles_out, left, count: of a patch. Tiles outside a row are padding.
     """
 
     tensor: int
@@ -49,6 +52,10 @@ class ReadTable:
     pad: int = 0
     dilation: int = 0
     rows: tuple[tuple[int, ...], ...] = ()
+    tiles: int = 1
+    tiles_out: int = 1
+    left: int = 0
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +116,10 @@ def make_tables(plan: MemoryPlan) -> Tables:
     index = {name: i for i, name in enumerate(graph.tensors)}
     tensors = []
     for name, tensor in graph.tensors.items():
-        own = tuple((index[name], r) for r in range(tensor.rows))
+        own = tuple((index[name], r) for r in range(tensor.segments))
         alias = schedule.aliases.get(name)
         owners = tuple((index[t], r) for t, r in alias) if alias is not None else own
-        tensors.append(TensorTable(name, tensor.row_bytes, plan.addresses[name], owners))
+        tensors.append(TensorTable(name, tensor.segment_bytes, plan.addresses[name], owners))
     steps = []
     for i, op in enumerate(schedule.steps):
         ins, out = graph.ins(op), graph.tensors[op.output]
@@ -125,6 +132,10 @@ def make_tables(plan: MemoryPlan) -> Tables:
                     reads.append(ReadTable(index[tensor.name], "every"))
                 case Table(rows):
                     reads.append(ReadTable(index[tensor.name], "table", rows=rows))
+                case Patch(Window(kernel, stride, pad, dilation), tiles, tiles_out, left, count):
+                    window = (kernel, stride, pad, dilation)
+                    patch = (tiles, tiles_out, left, count)
+                    reads.append(ReadTable(index[tensor.name], "patch", *window, (), *patch))
         size = op.kernel(ins, out).scratch_bytes if i in plan.scratch else 0
         steps.append(
             StepTable(

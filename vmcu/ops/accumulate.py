@@ -47,8 +47,11 @@ class SumRows(QOp):
     def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
         return (Window(),)
 
+    def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        return out.tiles == 1
+
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
-        context = {"cols": ins[0].cols, "channels": ins[0].channels, "start": self.start}
+        context = {"cols": ins[0].segment_cols, "channels": ins[0].channels, "start": self.start}
         return Kernel("sum_rows", context, uses_row=True)
 
 
@@ -81,19 +84,22 @@ class DenseRows(QOp):
     def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
         return (Window(),)
 
+    def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        return out.tiles == 1
+
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         (x,) = ins
         units = self.weights.shape[0]
         # One block of weights per input row, so that each task reads its own in order.
-        by_row = self.weights.reshape(units, x.rows, x.row_bytes).transpose(1, 0, 2)
+        by_row = self.weights.reshape(units, x.segments, x.segment_bytes).transpose(1, 0, 2)
         constants = (
             ConstArray("weights", by_row.reshape(-1), "weights"),
             ConstArray("bias", self.bias, "weights"),
         )
         context = {
             "units": units,
-            "depth": x.row_bytes,
-            "block": units * x.row_bytes,
+            "depth": x.segment_bytes,
+            "block": units * x.segment_bytes,
             "weight_type": "int16_t" if self.weights.dtype == np.int16 else "int8_t",
         }
         return Kernel("dense_rows", context, constants, uses_row=True)

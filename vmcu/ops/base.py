@@ -45,19 +45,45 @@ class Table:
     rows: tuple[tuple[int, ...], ...]
 
 
-Access = Window | Every | Table
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Output segment (r, t) reads, of each row that `rows` says for r, `count` tiles from first(t).
+
+    Attributes:
+        rows: over rows of the input.
+        tiles_in, tiles_out: per row of input and output.
+        left: first(t) = t - left where both are tiled, else 0. Tiles outside the row are padding.
+        count: tiles.
+    """
+
+    rows: Window
+    tiles_in: int
+    tiles_out: int
+    left: int
+    count: int
 
 
-def rows_read(access: Access, row: int, input_rows: int) -> tuple[int, ...]:
-    """Input rows that output row `row` reads, in kernel order; -1 stands for a padding row."""
+Access = Window | Every | Table | Patch
+
+
+def segments_of(access: Access, segment: int, input_segments: int) -> tuple[int, ...]:
+    """Input segments that an output segment reads, in kernel order; -1 stands for padding."""
     match access:
         case Window(kernel, stride, pad, dilation):
-            rows = (row * stride - pad + i * dilation for i in range(kernel))
-            return tuple(r if 0 <= r < input_rows else -1 for r in rows)
+            rows = (segment * stride - pad + i * dilation for i in range(kernel))
+            return tuple(r if 0 <= r < input_segments else -1 for r in rows)
+        case Patch(window, tiles_in, tiles_out, left, count):
+            row, tile = divmod(segment, tiles_out)
+            first = tile - left if tiles_in == tiles_out else 0
+            return tuple(
+                r * tiles_in + t if r >= 0 and 0 <= t < tiles_in else -1
+                for r in segments_of(window, row, input_segments // tiles_in)
+                for t in range(first, first + count)
+            )
         case Every():
-            return tuple(range(input_rows))
+            return tuple(range(input_segments))
         case Table(rows_of):
-            return rows_of[row]
+            return rows_of[segment]
 
 
 def narrow_weights(values: NDArray[np.int64]) -> NDArray[np.int8] | NDArray[np.int16]:
@@ -143,8 +169,8 @@ class QOp:
         inputs: tensor names.
         output: tensor name.
 
-    An operator that `accumulates` writes one row of accumulators and takes one task per row of its first
-    input: task r adds input row r. All others take one task per output row. One that `is_input` computes
+    An operator that `accumulates` writes one row of accumulators and takes one task per segment of its first
+    input: task s adds segment s. All others take one task per output segment. One that `is_input` computes
     nothing: its output is given by the caller.
     """
 
@@ -168,8 +194,12 @@ class QOp:
         raise NotImplementedError
 
     def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
-        """Per input, the rows that one output row reads."""
+        """Per input, the segments that one output segment reads."""
         raise NotImplementedError
+
+    def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        """Can it read and write the tiles of columns that its tensors have?"""
+        return all(t.tiles == 1 for t in (*ins, out))
 
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         """The plain C kernel."""
@@ -181,7 +211,7 @@ class QOp:
 
     def tasks(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         """Number of tasks."""
-        return ins[0].rows if self.accumulates else out.rows
+        return ins[0].segments if self.accumulates else out.segments
 
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:
         """The same as an operator that accumulates (into a tensor of its own) and one that finishes it.

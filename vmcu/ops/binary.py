@@ -12,6 +12,7 @@ from vmcu.ir.graph import Node
 from vmcu.ir.layout import Layout
 from vmcu.ir.quantized import Tensor
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Table, Window, narrow_weights
+from vmcu.ops.columns import same_tiles
 from vmcu.ops.rearrange import emit_map, numbered
 from vmcu.ops.unary import apply_function
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Rows, Unsupported, View, Weight
@@ -65,10 +66,22 @@ class Binary(QOp):
         return self.requant.apply(a * b)
 
     def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
-        found = tuple(
-            Window() if shape[0] == out.rows else Table(((0,),) * out.rows) for shape in self.shapes
+        return tuple(
+            Window() if shape[0] == out.rows and x.tiles == out.tiles else Table(((0,),) * out.segments)
+            for x, shape in zip(ins, self.shapes, strict=False)
         )
-        return found[: len(ins)]
+
+    def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        def is_uniform(shape: Rows) -> bool:
+            return shape[:2] == (1, 1)
+
+        if same_tiles(*ins, out) and out.tiles == 1:
+            return True
+        constant = self.constant is None or is_uniform(self.shapes[1])
+        return constant and all(
+            x.tiles == 1 if is_uniform(shape) else x.shape == out.shape and x.tiles == out.tiles
+            for x, shape in zip(ins, self.shapes, strict=False)
+        )
 
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         constants: list[ConstArray] = []
@@ -85,7 +98,7 @@ class Binary(QOp):
         (_, a_cols, a_channels), (b_rows, b_cols, b_channels) = self.shapes
         per_row = self.constant is not None and b_rows > 1
         context = {
-            "cols": out.cols,
+            "cols": out.segment_cols,
             "channels": out.channels,
             "a_col": a_channels if a_cols > 1 else 0,
             "a_channel": int(a_channels > 1),

@@ -12,6 +12,7 @@ from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
 from vmcu.ir.quantized import Tensor
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights, numbers
+from vmcu.ops.columns import Columns
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Unsupported, View, Weight
 from vmcu.quant.requantise import Requant, make_requant
 
@@ -82,7 +83,14 @@ class Conv2D(QOp):
         return self.requant.apply(total)
 
     def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
-        return (Window(self.weights.shape[1], self.strides[0], self.pads[0], self.dilations[0]),)
+        rows = Window(self.weights.shape[1], self.strides[0], self.pads[0], self.dilations[0])
+        return (self._columns().access(rows, ins[0], out),)
+
+    def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        return self._columns().allow_tiles(ins[0], out)
+
+    def _columns(self) -> Columns:
+        return Columns(self.weights.shape[2], self.strides[1], self.pads[1], self.dilations[1])
 
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         (x,) = ins
@@ -96,16 +104,15 @@ class Conv2D(QOp):
             *numbers(self.requant),
         ]
         channel = "[o]" if self.requant.per_channel else "[0]"
-        padded = self._pads_columns(x, out)
+        columns = self._columns()
+        where = columns.context(x, out)
         # Neighbouring taps of a row are one run of bytes where nothing comes between them.
-        joined = not depthwise and not padded and self.dilations[1] == 1 and self.groups == 1
+        together = not columns.pads(x, out) and (x.tiles == 1 or kw == 1)
+        joined = not depthwise and together and self.dilations[1] == 1 and self.groups == 1
         context = {
-            "in_cols": x.cols,
-            "in_channels": x.channels,
-            "out_cols": out.cols,
+            **where,
             "out_channels": m,
             "kernel_h": kh,
-            "kernel_w": kw,
             "taps_per_row": 1 if joined else kw,
             "taps": kh if joined else kh * kw,
             "run": kw * cg if joined else cg,
@@ -113,10 +120,6 @@ class Conv2D(QOp):
             "group_channels": cg,
             "per_group": m // self.groups,
             "groups": self.groups,
-            "stride": self.strides[1],
-            "dilation": self.dilations[1],
-            "pad_left": self.pads[1],
-            "padded_cols": padded,
             "weight_type": "int16_t" if self.weights.dtype == np.int16 else "int8_t",
             "result": self.requant.c_expr("acc", f"multipliers{channel}", f"shifts{channel}"),
         }
@@ -125,12 +128,9 @@ class Conv2D(QOp):
             context,
             tuple(constants),
             pad_value=self.input_zero_point,
-            pad_pixel=padded,
+            pad_pixel=bool(where["padded_cols"]),
+            uses_row=columns.uses_row(x, out),
         )
-
-    def _pads_columns(self, x: Tensor, out: Tensor) -> bool:
-        reach = (out.cols - 1) * self.strides[1] + (self.weights.shape[2] - 1) * self.dilations[1] + 1
-        return self.pads[1] > 0 or reach - self.pads[1] > x.cols
 
     def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         return out.rows * out.cols * int(self.weights.size)

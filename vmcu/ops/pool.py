@@ -13,6 +13,7 @@ from vmcu.ir.layout import channels_last
 from vmcu.ir.quantized import Tensor
 from vmcu.ops.accumulate import Finish, SumRows, sums_name
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrowest, numbers
+from vmcu.ops.columns import Columns
 from vmcu.ops.unary import requantise_to
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Unsupported, View
 from vmcu.quant.requantise import Requant, make_requant, saturate
@@ -53,20 +54,14 @@ class Frame:
         """The access function."""
         return Window(self.kernel[0], self.strides[0], self.pads[0], self.dilations[0])
 
+    @property
+    def columns(self) -> Columns:
+        """Its horizontal part."""
+        return Columns(self.kernel[1], self.strides[1], self.pads[1], self.dilations[1])
+
     def context(self, x: Tensor, out: Tensor) -> dict[str, object]:
         """What the templates of windows print."""
-        reach = (out.cols - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilations[1] + 1
-        return {
-            "in_cols": x.cols,
-            "channels": x.channels,
-            "out_cols": out.cols,
-            "kernel_h": self.kernel[0],
-            "kernel_w": self.kernel[1],
-            "stride": self.strides[1],
-            "dilation": self.dilations[1],
-            "pad_left": self.pads[1],
-            "padded_cols": self.pads[1] > 0 or reach - self.pads[1] > x.cols,
-        }
+        return {**self.columns.context(x, out), "channels": x.channels, "kernel_h": self.kernel[0]}
 
     def fits(self, x: Tensor, out: Tensor) -> bool:
         """Do the sizes agree?"""
@@ -99,12 +94,16 @@ class MaxPool(QOp):
         return saturate(self.frame.taps(ins[0], out, -128).max(axis=0), self.low, self.high)
 
     def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
-        return (self.frame.window(),)
+        return (self.frame.columns.access(self.frame.window(), ins[0], out),)
+
+    def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        return self.frame.columns.allow_tiles(ins[0], out)
 
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         context = {**self.frame.context(ins[0], out), "low": self.low, "high": self.high}
         context["clamped"] = (self.low, self.high) != (-128, 127)
-        return Kernel("max_pool", context, pad_value=-128)
+        uses_row = self.frame.columns.uses_row(ins[0], out)
+        return Kernel("max_pool", context, pad_value=-128, uses_row=uses_row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

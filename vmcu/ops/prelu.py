@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.quantized import Tensor
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights
+from vmcu.ops.columns import same_tiles
 from vmcu.ops.unary import apply_function
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Unsupported, View
 from vmcu.quant.requantise import Requant, make_requant
@@ -43,12 +44,15 @@ class PRelu(QOp):
     def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
         return (Window(),)
 
+    def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        return same_tiles(ins[0], out)
+
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         def expression(requant: Requant, acc: str) -> str:
             return requant.c_expr(acc, str(requant.multipliers[0]), str(requant.shifts[0]))
 
         context = {
-            "cols": out.cols,
+            "cols": out.segment_cols,
             "channels": out.channels,
             "zero_point": self.zero_point,
             "positive": expression(self.positive, "x"),

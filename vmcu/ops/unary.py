@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.quantized import Tensor
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window
+from vmcu.ops.columns import same_tiles
 from vmcu.quant.fixedpoint import to_raw
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Unary, Unsupported, View
 from vmcu.quant.requantise import saturate
@@ -49,7 +50,10 @@ class Lookup(QOp):
 
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         constants = (ConstArray("table", self.table, "tables"),)
-        return Kernel("lookup", {"count": out.row_bytes, "what": self.what}, constants)
+        return Kernel("lookup", {"count": out.segment_bytes, "what": self.what}, constants)
+
+    def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
+        return same_tiles(ins[0], out)
 
 
 def emit_lookup(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vmcu.ir.quantized import QuantizedGraph
-from vmcu.ops.base import QOp, rows_read
+from vmcu.ops.base import QOp, segments_of
 from vmcu.ops.rearrange import Rearrange
 
 Segment = tuple[str, int]  # (tensor, row)
@@ -18,7 +18,7 @@ def segments_read(
     ins = graph.ins(op)
     found: dict[Segment, None] = {}
     for tensor, access in zip(ins, op.access(ins, graph.tensors[op.output]), strict=True):
-        for r in rows_read(access, row, tensor.rows):
+        for r in segments_of(access, row, tensor.segments):
             if r >= 0:
                 found[aliases[tensor.name][r] if tensor.name in aliases else (tensor.name, r)] = None
     return tuple(found)

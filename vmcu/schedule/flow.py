@@ -46,7 +46,7 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
     steps = tuple(op for op in graph.ops if op.output not in aliases)
     stored = {s.next: s.current for s in graph.states}
     names = [*graph.given(), *(op.output for op in steps if op.output not in stored)]
-    segments = tuple((name, r) for name in names for r in range(graph.tensors[name].rows))
+    segments = tuple((name, r) for name in names for r in range(graph.tensors[name].segments))
     number = {segment: i for i, segment in enumerate(segments)}
     maker = [(NEVER, NEVER)] * len(segments)
     reads, writes = [], []
@@ -77,7 +77,7 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
     return Flow(
         steps,
         segments,
-        tuple(graph.tensors[name].row_bytes for name, _ in segments),
+        tuple(graph.tensors[name].segment_bytes for name, _ in segments),
         tuple(reads),
         tuple(writes),
         _needed(reads, writes, maker, last, [bool(isinstance(op, Rearrange) and op.pinned) for op in steps]),

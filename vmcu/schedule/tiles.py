@@ -1,0 +1,35 @@
+"""QuantizedGraph -> QuantizedGraph: rows of chosen tensors are cut into tiles of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from types import MappingProxyType
+
+from vmcu.ir.quantized import QuantizedGraph, Tensor
+
+
+def tile_columns(graph: QuantizedGraph, names: Collection[str], tiles: int) -> QuantizedGraph:
+    """Cuts the rows of as many of the tensors `names` as the operators around them allow into `tiles`.
+
+    Inputs, outputs and states keep whole rows: the caller, or the next run, knows them as arrays.
+    """
+    fixed = {p.tensor for p in (*graph.inputs, *graph.outputs)}
+    fixed |= {name for s in graph.states for name in (s.current, s.next)}
+    chosen = {n for n in names if n not in fixed and graph.tensors[n].cols % tiles == 0}
+
+    def seen(name: str) -> Tensor:
+        tensor = graph.tensors[name]
+        return replace(tensor, tiles=tiles) if name in chosen else tensor
+
+    while True:
+        refused: set[str] = set()
+        for op in graph.ops:
+            touched = chosen & {*op.inputs, op.output}
+            if touched and not op.allows_tiles(tuple(seen(n) for n in op.inputs), seen(op.output)):
+                refused |= touched
+        if not refused:
+            break
+        chosen -= refused
+    tensors = MappingProxyType({name: seen(name) for name in graph.tensors})
+    return replace(graph, tensors=tensors).verify()

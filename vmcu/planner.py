@@ -8,9 +8,11 @@ from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import layer_by_layer, streamed
+from vmcu.tiling import tiled
 
 Optimise = Literal["ram", "speed"]
 CLOSE_ENOUGH = 1.01  # pool / lower bound at which another schedule is not tried
+MOST_TILED = 3  # schedules with tiles that are placed
 WORTH_TRYING = 1.02  # lower bound / least lower bound at which a schedule is still placed
 
 
@@ -32,7 +34,7 @@ def make_best_plan(
 
 
 def best_plan(graph: QuantizedGraph) -> MemoryPlan:
-    """The smallest pool of: layer by layer, streamed, streamed with accumulation by rows.
+    """The smallest pool of: layer by layer, streamed, streamed with accumulation by rows, with tiles of columns.
 
     Between equals the earlier one wins: they are listed from the cheapest to run to the dearest. A
     schedule whose lower bound is no better than a pool already found is not placed at all.
@@ -42,8 +44,9 @@ def best_plan(graph: QuantizedGraph) -> MemoryPlan:
     if rows.ops != graph.ops:
         schedules += streamed(rows)
     schedules.sort(key=lower_bound)
+    tiles = tiled(rows, lower_bound(schedules[0]))[:MOST_TILED]
     hopeful = lower_bound(schedules[0]) * WORTH_TRYING
-    schedules = [s for s in schedules if lower_bound(s) <= hopeful]
+    schedules = [*tiles, *(s for s in schedules if lower_bound(s) <= hopeful)]
     best: MemoryPlan | None = None
     for schedule in schedules:
         if best is None or lower_bound(schedule) < best.pool_bytes / CLOSE_ENOUGH:

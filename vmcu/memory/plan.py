@@ -62,6 +62,12 @@ def lower_bound(schedule: Schedule) -> int:
     return max(_live(schedule, make_blocks(schedule, segment_lifetimes(schedule), False))[1])
 
 
+def live_bytes(schedule: Schedule) -> tuple[int, ...]:
+    """Bytes alive during each task."""
+    blocks = make_blocks(schedule, segment_lifetimes(schedule), False)
+    return tuple(_live(schedule, blocks)[1][1 : len(schedule.tasks) + 1])
+
+
 def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
     """Segment -> (task that produces it, last task that reads it).
 
@@ -121,7 +127,8 @@ def make_blocks(schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]]
         groups = [rows] if whole or name in contiguous else [[r] for r in rows]
         for group in groups:
             parts = tuple(
-                ((r - group[0]) * tensor.segment_bytes, tensor.segment_bytes, *lifetimes[name, r]) for r in group
+                ((r - group[0]) * tensor.segment_bytes, tensor.segment_bytes, *lifetimes[name, r])
+                for r in group
             )
             blocks.append(Block(name, tuple(group), parts, tensor.elem_bytes))
     for step, (first, last) in _spans(schedule).items():

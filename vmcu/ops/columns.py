@@ -85,5 +85,7 @@ class Columns:
     def _neighbours(self, x: Tensor, out: Tensor) -> tuple[int, int]:
         """Tiles to the left and right that an output tile reads."""
         width = x.segment_cols
-        beyond = (out.segment_cols - 1) * self.stride + (self.kernel - 1) * self.dilation - self.pad + 1 - width
+        beyond = (
+            (out.segment_cols - 1) * self.stride + (self.kernel - 1) * self.dilation - self.pad + 1 - width
+        )
         return -(-self.pad // width), max(0, -(-beyond // width))

@@ -128,12 +128,12 @@ def make_scene(plan: MemoryPlan) -> Scene:
     for name, rows in rows_of.items():
         tensor = graph.tensors[name]
         boxes = [
-            Box(r, r + 1, plan.addresses[name][r], tensor.row_bytes, *lifetimes[name, r])
+            Box(r, r + 1, plan.addresses[name][r], tensor.segment_bytes, *lifetimes[name, r])
             for r in sorted(rows)
         ]
         role = roles.get(name, "tensor")
         made_by = None if role == "state" else maker.get(name)
-        found.append((name, Item(shorten(name), role, tensor.rows, tensor.row_bytes, made_by, _merge(boxes))))
+        found.append((name, Item(shorten(name), role, tensor.segments, tensor.segment_bytes, made_by, _merge(boxes))))
     spans: dict[int, tuple[int, int]] = {}
     for t, task in enumerate(schedule.tasks):
         spans[task.step] = (spans.get(task.step, (t, t))[0], t)

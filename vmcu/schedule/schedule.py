@@ -62,6 +62,12 @@ def streamed(graph: QuantizedGraph) -> list[Schedule]:
     return [_schedule(graph, flow, aliases, stages) for stages in good_stages(flow, stores_from)]
 
 
+def staged(graph: QuantizedGraph, stages: Stages) -> Schedule:
+    """Streamed in given stages, as another schedule of the same operators has them."""
+    aliases = find_aliases(graph)
+    return _schedule(graph, make_flow(graph, aliases), aliases, stages)
+
+
 def _schedule(
     graph: QuantizedGraph, flow: Flow, aliases: Mapping[str, tuple[Segment, ...]], stages: Stages
 ) -> Schedule:

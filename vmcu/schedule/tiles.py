@@ -8,13 +8,21 @@ from types import MappingProxyType
 
 from vmcu.ir.quantized import QuantizedGraph, Tensor
 
+MOST_TILES = 16
+
+
+def tile_counts(graph: QuantizedGraph) -> list[int]:
+    """Numbers of tiles that divide the rows of some tensor without a rest."""
+    widths = {t.cols for t in graph.tensors.values()}
+    return [n for n in range(2, MOST_TILES + 1) if any(w % n == 0 for w in widths)]
+
 
 def tile_columns(graph: QuantizedGraph, names: Collection[str], tiles: int) -> QuantizedGraph:
     """Cuts the rows of as many of the tensors `names` as the operators around them allow into `tiles`.
 
-    Inputs, outputs and states keep whole rows: the caller, or the next run, knows them as arrays.
+    Streamed inputs, outputs and states keep whole rows: the caller, or the next run, knows those.
     """
-    fixed = {p.tensor for p in (*graph.inputs, *graph.outputs)}
+    fixed = {p.tensor for p in graph.outputs} | {p.tensor for p in graph.inputs if p.streamed}
     fixed |= {name for s in graph.states for name in (s.current, s.next)}
     chosen = {n for n in names if n not in fixed and graph.tensors[n].cols % tiles == 0}
 

@@ -52,7 +52,7 @@ def verify_model(model: Model, batch: Batch, engine: Engine = "auto") -> Verifie
     values = 0
     for i, op in enumerate(steps):
         expected = first_tensors[op.output]
-        rows = [traced.trace.get((i, r)) for r in range(expected.shape[0])]
+        rows = [traced.trace.get((i, r)) for r in range(graph.tensors[op.output].segments)]
         if None in rows:
             raise fail(
                 f"row {rows.index(None)} was not computed", f"layer {op.name[:80]!r}", "report this bug"

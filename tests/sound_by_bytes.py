@@ -22,6 +22,16 @@ def rows_of(read: ReadTable, row: int, count: int) -> set[int]:
         return set(range(count))
     if read.kind == "table":
         return set(read.rows[row]) - {-1}
+    if read.kind == "patch":
+        found = set()
+        for source in range(count):
+            y, x = divmod(source, read.tiles)
+            out_y, out_x = divmod(row, read.tiles_out)
+            from_top, rest = divmod(y - out_y * read.stride + read.pad, read.dilation)
+            from_left = x - (out_x - read.left if read.tiles == read.tiles_out else 0)
+            if rest == 0 and 0 <= from_top < read.kernel and 0 <= from_left < read.count:
+                found.add(source)
+        return found
     first = row * read.stride - read.pad
     return {first + k * read.dilation for k in range(read.kernel)} & set(range(count))
 

@@ -229,7 +229,7 @@ class _Printer:
             "out_row": written,
             "accumulates": step.accumulates,
             "streams": kernel.uses_source,
-            "needs_index": any(r["indexed"] for r in reads),
+            "needs_index": any(r["indexed"] and not r["patch"] for r in reads),
         }
 
     def _stages(self) -> list[dict[str, object]]:
@@ -258,22 +258,18 @@ class _Printer:
         padded = self._reads_padding(step, read)
         rows = len(tensor.addresses)
         expression = _row_expression(read, count, f"s{i}_reads_{k}")
-        names, outside = [("r", expression)], f"r < 0 || r >= {rows}"
         row = "r" if padded else expression
+        patch: dict[str, object] | None = None
         if read.kind == "patch":
-            y, x = _patch_expressions(read, count)
-            names, outside = [("y", y)], f"y < 0 || y >= {rows // read.tiles}"
-            row = "y" if padded else y
-            if read.tiles > 1:
-                names.append(("x", x))
-                if _reaches_out(read):
-                    outside += f" || x < 0 || x >= {read.tiles}"
-                row = f"y * {read.tiles} + x" if padded else f"({y}) * {read.tiles} + {x}"
+            row = "y" if read.tiles == 1 else f"y * {read.tiles} + x"
+            patch = _patch(read, rows)
         return {
             "slot": f"{slot}" if count == 1 else f"{slot} + i" if slot else "i",
             "count": count,
-            "names": ", ".join(f"{name} = {value}" for name, value in names),
-            "outside": outside,
+            "row": expression,
+            "rows": rows,
+            "patch": patch,
+            "first": slot,
             "indexed": count > 1,
             "padded": padded,
             "address": self._address(read.tensor, row),
@@ -380,7 +376,7 @@ class _Printer:
 
 
 def _row_expression(read: ReadTable, count: int, table: str) -> str:
-    """C expression of the row of the input that pointer `i` of task `row` takes."""
+    """C expression of the row of the input that pointer `i` of task `row` takes; not for patches."""
     if read.kind == "every":
         return "i" if count > 1 else "0"
     if read.kind == "table":
@@ -400,21 +396,28 @@ def _reaches_out(read: ReadTable) -> bool:
     return read.tiles == read.tiles_out and read.count > 1
 
 
-def _patch_expressions(read: ReadTable, count: int) -> tuple[str, str]:
-    """C expressions of row and tile of the input that pointer `i` of task `row` takes."""
-    row = f"row / {read.tiles_out}" if read.tiles_out > 1 else "row"
-    y = row if read.stride == 1 else f"{row} * {read.stride}"
+def _patch(read: ReadTable, rows: int) -> dict[str, object]:
+    """What a step prints to find the tiles of a patch: C expressions of the first row and tile."""
+    y = f"row / {read.tiles_out}" if read.tiles_out > 1 else "row"
+    if read.stride > 1:
+        y += f" * {read.stride}"
     if read.pad:
         y += f" - {read.pad}"
-    if read.kernel > 1:
-        step = "i" if read.count == 1 else f"i / {read.count}"
-        y += f" + {step}" if read.dilation == 1 else f" + {step} * {read.dilation}"
-    x = f"row % {read.tiles_out}" if read.tiles == read.tiles_out else "0"
-    if read.count > 1:
-        x = (f"{x} + " if x != "0" else "") + ("i" if read.kernel == 1 else f"i % {read.count}")
-    if read.left:
-        x += f" - {read.left}"
-    return y, x
+    x = "0"
+    if read.tiles == read.tiles_out:
+        x = f"row % {read.tiles}" + (f" - {read.left}" if read.left else "")
+    inside = f"y < 0 || y >= {rows // read.tiles}"
+    if _reaches_out(read):
+        inside += f" || x < 0 || x >= {read.tiles}"
+    return {
+        "y": y,
+        "x": x,
+        "kernel": read.kernel,
+        "dilation": read.dilation,
+        "count": read.count,
+        "outside": inside,
+        "tiled": read.tiles > 1,
+    }
 
 
 def _narrowest_signed(rows: NDArray[np.int32]) -> NDArray[np.integer[Any]]:

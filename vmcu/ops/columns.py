@@ -48,10 +48,11 @@ class Columns:
         return Patch(rows, x.tiles, out.tiles, 0, x.tiles)
 
     def context(self, x: Tensor, out: Tensor) -> dict[str, object]:
-        """What templates print: C expressions of the first column of pixel `col` and of the pixel at `x`.
+        """What templates print.
 
-        Keys: out_cols, first, pixel, in_cols, padded_cols (x has to be compared with 0 and in_cols),
-        uses_row, kernel_w, stride, dilation.
+        Keys: first: C expression of the first column that pixel `col` of the output reads, and pixel: of
+        where the tap (ky, kx) lies, in terms of its column `x`, or of `tile[kx]` and `at[kx]` where
+        `tiles` > 1; padded_cols: x has to be compared with 0 and in_cols; tile_cols: of an input tile.
         """
         both = x.tiles == out.tiles > 1
         left, right = self._neighbours(x, out) if both else (0, 0)
@@ -64,10 +65,10 @@ class Columns:
         first = col if self.stride == 1 else f"{col} * {self.stride}"
         if shift:
             first += f" {'+' if shift > 0 else '-'} {abs(shift)}"
-        width, channels = x.segment_cols, x.channels
-        pixel = f"in[ky] + x * {channels}"
+        padded = self.pads(x, out) and not both
+        pixel = f"in[ky] + {'x' if padded else f'(first + kx * {self.dilation})'} * {x.channels}"
         if tiles > 1:
-            pixel = f"in[ky * {tiles} + x / {width}] + x % {width} * {channels}"
+            pixel = f"in[ky * {tiles} + tile[kx]] + at[kx] * {x.channels}"
         return {
             "in_cols": x.cols,
             "out_cols": out.segment_cols,
@@ -75,7 +76,9 @@ class Columns:
             "pixel": pixel,
             "kernel_w": self.kernel,
             "dilation": self.dilation,
-            "padded_cols": self.pads(x, out) and not both,
+            "padded_cols": padded,
+            "tiles": tiles,
+            "tile_cols": x.segment_cols,
         }
 
     def uses_row(self, x: Tensor, out: Tensor) -> bool:

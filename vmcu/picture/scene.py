@@ -133,7 +133,9 @@ def make_scene(plan: MemoryPlan) -> Scene:
         ]
         role = roles.get(name, "tensor")
         made_by = None if role == "state" else maker.get(name)
-        found.append((name, Item(shorten(name), role, tensor.segments, tensor.segment_bytes, made_by, _merge(boxes))))
+        found.append(
+            (name, Item(shorten(name), role, tensor.segments, tensor.segment_bytes, made_by, _merge(boxes)))
+        )
     spans: dict[int, tuple[int, int]] = {}
     for t, task in enumerate(schedule.tasks):
         spans[task.step] = (spans.get(task.step, (t, t))[0], t)

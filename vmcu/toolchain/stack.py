@@ -101,17 +101,23 @@ def call_graph(elf: Elf, roots: Iterable[str], frames: Mapping[str, int], callba
             if function.indirect:
                 below = follow(by_name[callback], (*path, function.name))
             for target in function.targets:
-                callee = functions.get(target)
+                callee = functions.get(target) or _around(functions, target)
                 if callee is None:
-                    raise internal(
-                        f"calls {target:#x}, where no function starts", f"function {function.name}"
-                    )
+                    raise internal(f"calls {target:#x}, where no function is", f"function {function.name}")
                 below = max(below, follow(callee, (*path, function.name)))
             depth[function.address] = frame + below
             reached[function.name] = function.size_bytes
         return depth[function.address]
 
     return CallGraph(max(follow(by_name[r], ()) for r in roots), reached)
+
+
+def _around(functions: Mapping[int, Function], address: int) -> Function | None:
+    """The function that is entered in its middle: libgcc's division does so to skip a test for zero."""
+    start = max((a for a in functions if a <= address), default=None)
+    if start is None or address >= start + functions[start].size_bytes:
+        return None
+    return functions[start]
 
 
 def _uleb128(data: bytes, at: int) -> tuple[int, int]:

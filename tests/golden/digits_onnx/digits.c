@@ -38,21 +38,29 @@
 
 typedef char digits_check_pool_fits_addresses[DIGITS_POOL_BYTES <= INT32_MAX ? 1 : -1];
 typedef char digits_check_states_lie_in_pool[DIGITS_STATE_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
-typedef char digits_check_input_lies_in_pool[0 + DIGITS_INPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
-typedef char digits_check_output_lies_in_pool[3 + DIGITS_OUTPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
+typedef char digits_check_input_lies_in_pool[108 + DIGITS_INPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
+typedef char digits_check_output_lies_in_pool[0 + DIGITS_OUTPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
 
-static void conv_1(const int8_t *const *in, int8_t *out, const int8_t *pad,
-    const int8_t *weights, const int32_t *bias, const int32_t *multipliers)
+static void conv_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
+    const int32_t *bias, const int32_t *multipliers)
 {
     int32_t col;
-    for (col = 0; col < 8; col++) {
+    for (col = 0; col < 2; col++) {
         const int8_t *taps[9];
-        int32_t first = col * 1 - 1;
+        int32_t first = col + 1;
         int32_t group, ky, kx, t = 0;
+        int32_t tile[3], at[3];
+        for (kx = 0; kx < 3; kx++) {
+            at[kx] = first + kx * 1;
+            tile[kx] = 0;
+            while (at[kx] >= 2) {
+                at[kx] -= 2;
+                tile[kx]++;
+            }
+        }
         for (ky = 0; ky < 3; ky++) {
             for (kx = 0; kx < 3; kx++) {
-                int32_t x = first + kx * 1;
-                taps[t++] = x >= 0 && x < 8 ? in[ky] + x * 2 : pad;
+                taps[t++] = in[ky * 3 + tile[kx]] + at[kx] * 2;
             }
         }
         for (group = 0; group < 1; group++) {
@@ -74,18 +82,26 @@ static void conv_1(const int8_t *const *in, int8_t *out, const int8_t *pad,
     }
 }
 
-static void depthwise_1(const int8_t *const *in, int8_t *out, const int8_t *pad,
-    const int8_t *weights, const int32_t *bias, const int32_t *multipliers)
+static void depthwise_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
+    const int32_t *bias, const int32_t *multipliers)
 {
     int32_t col;
-    for (col = 0; col < 8; col++) {
+    for (col = 0; col < 2; col++) {
         const int8_t *taps[9];
-        int32_t first = col * 1 - 1;
+        int32_t first = col + 1;
         int32_t ky, kx, t = 0, o;
+        int32_t tile[3], at[3];
+        for (kx = 0; kx < 3; kx++) {
+            at[kx] = first + kx * 1;
+            tile[kx] = 0;
+            while (at[kx] >= 2) {
+                at[kx] -= 2;
+                tile[kx]++;
+            }
+        }
         for (ky = 0; ky < 3; ky++) {
             for (kx = 0; kx < 3; kx++) {
-                int32_t x = first + kx * 1;
-                taps[t++] = x >= 0 && x < 8 ? in[ky] + x * 4 : pad;
+                taps[t++] = in[ky * 3 + tile[kx]] + at[kx] * 4;
             }
         }
         for (o = 0; o < 4; o++) {
@@ -105,7 +121,7 @@ static void binary_1(const int8_t *const *in, int8_t *out)
 {
     int32_t col, channel;
     const int8_t *other = in[1];
-    for (col = 0; col < 8; col++) {
+    for (col = 0; col < 2; col++) {
         for (channel = 0; channel < 4; channel++) {
             int32_t a = in[0][col * 4 + channel * 1];
             int32_t b = other[col * 4 + channel * 1];
@@ -117,15 +133,14 @@ static void binary_1(const int8_t *const *in, int8_t *out)
 static void max_pool_1(const int8_t *const *in, int8_t *out)
 {
     int32_t col, c, ky, kx;
-    for (col = 0; col < 4; col++) {
-        int32_t first = col * 2 - 0;
+    for (col = 0; col < 1; col++) {
+        int32_t first = col * 2;
         for (c = 0; c < 4; c++) {
             int32_t best = -128;
             for (ky = 0; ky < 2; ky++) {
                 for (kx = 0; kx < 2; kx++) {
-                    int32_t x = first + kx * 1;
-                    if (in[ky][x * 4 + c] > best) {
-                        best = in[ky][x * 4 + c];
+                    if ((in[ky] + (first + kx * 1) * 4)[c] > best) {
+                        best = (in[ky] + (first + kx * 1) * 4)[c];
                     }
                 }
             }
@@ -134,24 +149,28 @@ static void max_pool_1(const int8_t *const *in, int8_t *out)
     }
 }
 
-/* sum */
-static void reduce_1(const int8_t *const *in, int8_t *out, const int32_t *multipliers)
+static void sum_rows_1(const int8_t *const *in, int8_t *out, int32_t row)
 {
-    int32_t col, channel, row_in, i, j;
-    for (col = 0; col < 1; col++) {
-        for (channel = 0; channel < 4; channel++) {
-            int32_t acc = 320;
-            for (row_in = 0; row_in < 4; row_in++) {
-                const int8_t *x = in[row_in] + col * 4 + channel;
-                for (i = 0; i < 4; i++) {
-                    for (j = 0; j < 1; j++) {
-                        int32_t value = x[i * 4 + j];
-                        acc += value;
-                    }
-                }
-            }
-            out[col * 4 + channel] = vmcu_requant_onnx(acc, multipliers[0], -39, 1, -128, 127);
+    vmcu_word *acc = (vmcu_word *)(void *)out;
+    int32_t col, c;
+    if (row == 0) {
+        for (c = 0; c < 4; c++) {
+            acc[c] = 320;
         }
+    }
+    for (col = 0; col < 1; col++) {
+        for (c = 0; c < 4; c++) {
+            acc[c] += in[0][col * 4 + c];
+        }
+    }
+}
+
+static void finish_1(const int8_t *const *in, int8_t *out, const int32_t *multipliers)
+{
+    const vmcu_word *acc = (const vmcu_word *)(const void *)in[0];
+    int32_t o;
+    for (o = 0; o < 4; o++) {
+        out[o] = vmcu_requant_onnx(acc[o], multipliers[0], -39, 1, -128, 127);
     }
 }
 
@@ -205,138 +224,170 @@ static void softmax_1(const int8_t *const *in, int8_t *out, const int32_t *exps)
 }
 
 /* Step 0: Conv2D n16
- * 8x8x2 -> 8x8x4; quantizelinear21 lies in pool bytes 16..223. */
+ * 8x8x2 -> 8x8x4; quantizelinear21 lies in pool bytes 0..111. */
 VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
 {
-    const int8_t *in[3];
+    const int8_t *in[9];
     int32_t row;
     for (row = first; row < end; row++) {
         int8_t *out = pool + rows_1[row];
-        int32_t i;
-        VMCU_WRITTEN(out, 32U, 1U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        for (i = 0; i < 3; i++) {
-            int32_t r = row - 1 + i;
-            if (r < 0 || r >= 8) {
-                in[i] = pad_m5;
-                continue;
+        VMCU_WRITTEN(out, 8U, 1U, (uint32_t)(row)); /* first: it may not lie on what is read */
+        {
+            int32_t n = 0, ky, kx;
+            for (ky = 0; ky < 3; ky++) {
+                int32_t y = row / 4 - 1 + ky * 1;
+                for (kx = 0; kx < 3; kx++, n++) {
+                    int32_t x = row % 4 - 1 + kx;
+                    if (y < 0 || y >= 8 || x < 0 || x >= 4) {
+                        in[n] = pad_m5;
+                        continue;
+                    }
+                    in[n] = pool + 108 + (y * 4 + x) * 4;
+                    VMCU_READ(in[n], 4U, 0U, (uint32_t)(y * 4 + x));
+                }
             }
-            in[i] = pool + 0 + r * 16;
-            VMCU_READ(in[i], 16U, 0U, (uint32_t)(r));
         }
-        conv_1(in, out, pad_m5, s0_weights, s0_bias, s0_multipliers);
-        VMCU_DONE(0U, row, out, 32U);
+        conv_1(in, out, s0_weights, s0_bias, s0_multipliers);
+        VMCU_DONE(0U, row, out, 8U);
     }
 }
 
 /* Step 1: Conv2D n33
- * 8x8x4 -> 8x8x4; quantizelinear36 lies in pool bytes 0..255. */
+ * 8x8x4 -> 8x8x4; quantizelinear36 lies in pool bytes 104..235. */
 VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
 {
-    const int8_t *in[3];
+    const int8_t *in[9];
     int32_t row;
     for (row = first; row < end; row++) {
         int8_t *out = pool + rows_2[row];
-        int32_t i;
-        VMCU_WRITTEN(out, 32U, 2U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        for (i = 0; i < 3; i++) {
-            int32_t r = row - 1 + i;
-            if (r < 0 || r >= 8) {
-                in[i] = pad_m128;
-                continue;
+        VMCU_WRITTEN(out, 8U, 2U, (uint32_t)(row)); /* first: it may not lie on what is read */
+        {
+            int32_t n = 0, ky, kx;
+            for (ky = 0; ky < 3; ky++) {
+                int32_t y = row / 4 - 1 + ky * 1;
+                for (kx = 0; kx < 3; kx++, n++) {
+                    int32_t x = row % 4 - 1 + kx;
+                    if (y < 0 || y >= 8 || x < 0 || x >= 4) {
+                        in[n] = pad_m128;
+                        continue;
+                    }
+                    in[n] = pool + rows_1[y * 4 + x];
+                    VMCU_READ(in[n], 8U, 1U, (uint32_t)(y * 4 + x));
+                }
             }
-            in[i] = pool + rows_1[r];
-            VMCU_READ(in[i], 32U, 1U, (uint32_t)(r));
         }
-        depthwise_1(in, out, pad_m128, s1_weights, s1_bias, s1_multipliers);
-        VMCU_DONE(1U, row, out, 32U);
+        depthwise_1(in, out, s1_weights, s1_bias, s1_multipliers);
+        VMCU_DONE(1U, row, out, 8U);
     }
 }
 
 /* Step 2: Binary n43
- * 8x8x4 + 8x8x4 -> 8x8x4; quantizelinear46 lies in pool bytes 16..255. */
+ * 8x8x4 + 8x8x4 -> 8x8x4; quantizelinear46 lies in pool bytes 0..119. */
 VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[2];
     int32_t row;
     for (row = first; row < end; row++) {
         int8_t *out = pool + rows_3[row];
-        VMCU_WRITTEN(out, 32U, 3U, (uint32_t)(row)); /* first: it may not lie on what is read */
+        VMCU_WRITTEN(out, 8U, 3U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + rows_1[row];
-        VMCU_READ(in[0], 32U, 1U, (uint32_t)(row));
+        VMCU_READ(in[0], 8U, 1U, (uint32_t)(row));
         in[1] = pool + rows_2[row];
-        VMCU_READ(in[1], 32U, 2U, (uint32_t)(row));
+        VMCU_READ(in[1], 8U, 2U, (uint32_t)(row));
         binary_1(in, out);
-        VMCU_DONE(2U, row, out, 32U);
+        VMCU_DONE(2U, row, out, 8U);
     }
 }
 
 /* Step 3: MaxPool n53
- * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 0..79. */
+ * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 124..235. */
 VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[2];
     int32_t row;
     for (row = first; row < end; row++) {
         int8_t *out = pool + rows_4[row];
-        int32_t i;
-        VMCU_WRITTEN(out, 16U, 4U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        for (i = 0; i < 2; i++) {
-            in[i] = pool + rows_3[row * 2 + i];
-            VMCU_READ(in[i], 32U, 3U, (uint32_t)(row * 2 + i));
+        VMCU_WRITTEN(out, 4U, 4U, (uint32_t)(row)); /* first: it may not lie on what is read */
+        {
+            int32_t n = 0, ky, kx;
+            for (ky = 0; ky < 2; ky++) {
+                int32_t y = row / 4 * 2 + ky * 1;
+                for (kx = 0; kx < 1; kx++, n++) {
+                    int32_t x = row % 4 + kx;
+                    in[n] = pool + rows_3[y * 4 + x];
+                    VMCU_READ(in[n], 8U, 3U, (uint32_t)(y * 4 + x));
+                }
+            }
         }
         max_pool_1(in, out);
-        VMCU_DONE(3U, row, out, 16U);
+        VMCU_DONE(3U, row, out, 4U);
     }
 }
 
-/* Step 4: Reduce n63
- * 4x4x4 -> 1x1x4; quantizelinear66 lies in pool bytes 32..35. */
+/* Step 4: SumRows n63
+ * 4x4x4 -> 1x1x4; quantizelinear66.sums lies in pool bytes 204..219. */
 VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
 {
-    const int8_t *in[4];
+    const int8_t *in[1];
     int32_t row;
     for (row = first; row < end; row++) {
-        int8_t *out = pool + 32;
-        int32_t i;
-        VMCU_WRITTEN(out, 4U, 5U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        for (i = 0; i < 4; i++) {
-            in[i] = pool + rows_4[i];
-            VMCU_READ(in[i], 16U, 4U, (uint32_t)(i));
+        int8_t *out = pool + 204;
+        if (row > 0) {
+            VMCU_READ(out, 16U, 8U, (uint32_t)(0));
         }
-        reduce_1(in, out, s4_multipliers);
-        VMCU_DONE(4U, row, out, 4U);
+        VMCU_WRITTEN(out, 16U, 8U, (uint32_t)(0)); /* first: it may not lie on what is read */
+        in[0] = pool + rows_4[row];
+        VMCU_READ(in[0], 4U, 4U, (uint32_t)(row));
+        sum_rows_1(in, out, row);
+        VMCU_DONE(4U, 0, out, 16U);
     }
 }
 
-/* Step 5: Dense n80
- * 1x1x4 -> 1x1x3; quantizelinear83 lies in pool bytes 0..2. */
+/* Step 5: Finish n63
+ * 1x1x4 -> 1x1x4; quantizelinear66 lies in pool bytes 0..3. */
 VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[1];
     int32_t row;
     for (row = first; row < end; row++) {
         int8_t *out = pool + 0;
-        VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        in[0] = pool + 32;
-        VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
-        dense_1(in, out, s5_weights, s5_bias, s5_multipliers);
-        VMCU_DONE(5U, row, out, 3U);
+        VMCU_WRITTEN(out, 4U, 5U, (uint32_t)(row)); /* first: it may not lie on what is read */
+        in[0] = pool + 204;
+        VMCU_READ(in[0], 16U, 8U, (uint32_t)(row));
+        finish_1(in, out, s5_multipliers);
+        VMCU_DONE(5U, row, out, 4U);
     }
 }
 
-/* Step 6: Softmax n90
- * 1x1x3 -> 1x1x3; quantizelinear93 lies in pool bytes 3..5. */
+/* Step 6: Dense n80
+ * 1x1x4 -> 1x1x3; quantizelinear83 lies in pool bytes 233..235. */
 VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[1];
     int32_t row;
     for (row = first; row < end; row++) {
-        int8_t *out = pool + 3;
-        VMCU_WRITTEN(out, 3U, 7U, (uint32_t)(row)); /* first: it may not lie on what is read */
+        int8_t *out = pool + 233;
+        VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 0;
-        VMCU_READ(in[0], 3U, 6U, (uint32_t)(row));
-        softmax_1(in, out, s6_exps);
+        VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
+        dense_1(in, out, s6_weights, s6_bias, s6_multipliers);
         VMCU_DONE(6U, row, out, 3U);
+    }
+}
+
+/* Step 7: Softmax n90
+ * 1x1x3 -> 1x1x3; quantizelinear93 lies in pool bytes 0..2. */
+VMCU_STEP step_7(int8_t *pool, int32_t first, int32_t end)
+{
+    const int8_t *in[1];
+    int32_t row;
+    for (row = first; row < end; row++) {
+        int8_t *out = pool + 0;
+        VMCU_WRITTEN(out, 3U, 7U, (uint32_t)(row)); /* first: it may not lie on what is read */
+        in[0] = pool + 233;
+        VMCU_READ(in[0], 3U, 6U, (uint32_t)(row));
+        softmax_1(in, out, s7_exps);
+        VMCU_DONE(7U, row, out, 3U);
     }
 }
 
@@ -346,38 +397,99 @@ static void stage_0(int8_t *pool)
     {
         int32_t k;
         for (k = 0; k < 2; k++) {
-            step_0(pool, k * 3, 2 + k * 2);
-            step_1(pool, k * 2, 1 + k * 2);
-            step_2(pool, k * 2, 1 + k * 2);
-            step_0(pool, 2 + k * 2, 3 + k * 2);
-            step_1(pool, 1 + k * 2, 2 + k * 2);
-            step_2(pool, 1 + k * 2, 2 + k * 2);
-            step_3(pool, k, 1 + k);
+            step_0(pool, k * 12, 6 + k * 8);
+            step_1(pool, k * 8, 1 + k * 8);
+            step_2(pool, k * 8, 1 + k * 8);
+            step_0(pool, 6 + k * 8, 7 + k * 8);
+            step_1(pool, 1 + k * 8, 2 + k * 8);
+            step_2(pool, 1 + k * 8, 2 + k * 8);
+            step_0(pool, 7 + k * 8, 8 + k * 8);
+            step_1(pool, 2 + k * 8, 3 + k * 8);
+            step_2(pool, 2 + k * 8, 3 + k * 8);
+            step_1(pool, 3 + k * 8, 4 + k * 8);
+            step_2(pool, 3 + k * 8, 4 + k * 8);
+            step_0(pool, 8 + k * 8, 10 + k * 8);
+            step_1(pool, 4 + k * 8, 5 + k * 8);
+            step_2(pool, 4 + k * 8, 5 + k * 8);
+            step_3(pool, k * 4, 1 + k * 4);
+            step_0(pool, 10 + k * 8, 11 + k * 8);
+            step_1(pool, 5 + k * 8, 6 + k * 8);
+            step_2(pool, 5 + k * 8, 6 + k * 8);
+            step_3(pool, 1 + k * 4, 2 + k * 4);
+            step_0(pool, 11 + k * 8, 12 + k * 8);
+            step_1(pool, 6 + k * 8, 7 + k * 8);
+            step_2(pool, 6 + k * 8, 7 + k * 8);
+            step_3(pool, 2 + k * 4, 3 + k * 4);
+            step_1(pool, 7 + k * 8, 8 + k * 8);
+            step_2(pool, 7 + k * 8, 8 + k * 8);
+            step_3(pool, 3 + k * 4, 4 + k * 4);
         }
     }
     {
         int32_t k;
         for (k = 0; k < 2; k++) {
-            step_0(pool, 5 + k, 6 + k);
-            step_1(pool, 4 + k, 5 + k);
-            step_2(pool, 4 + k, 5 + k);
+            step_0(pool, 20 + k * 2, 22 + k);
+            step_1(pool, 16 + k, 17 + k);
+            step_2(pool, 16 + k, 17 + k);
         }
     }
-    step_3(pool, 2, 3);
-    step_0(pool, 7, 8);
-    step_1(pool, 6, 7);
-    step_2(pool, 6, 7);
-    step_1(pool, 7, 8);
-    step_2(pool, 7, 8);
-    step_3(pool, 3, 4);
+    step_0(pool, 23, 24);
+    step_1(pool, 18, 19);
+    step_2(pool, 18, 19);
+    step_1(pool, 19, 20);
+    step_2(pool, 19, 20);
+    {
+        int32_t k;
+        for (k = 0; k < 2; k++) {
+            step_0(pool, 24 + k * 2, 26 + k);
+            step_1(pool, 20 + k, 21 + k);
+            step_2(pool, 20 + k, 21 + k);
+            step_3(pool, 8 + k, 9 + k);
+        }
+    }
+    step_0(pool, 27, 28);
+    {
+        int32_t k;
+        for (k = 0; k < 2; k++) {
+            step_1(pool, 22 + k, 23 + k);
+            step_2(pool, 22 + k, 23 + k);
+            step_3(pool, 10 + k, 11 + k);
+        }
+    }
+    {
+        int32_t k;
+        for (k = 0; k < 2; k++) {
+            step_0(pool, 28 + k * 2, 30 + k);
+            step_1(pool, 24 + k, 25 + k);
+            step_2(pool, 24 + k, 25 + k);
+        }
+    }
+    step_0(pool, 31, 32);
+    {
+        int32_t k;
+        for (k = 0; k < 3; k++) {
+            step_1(pool, 26 + k, 27 + k);
+            step_2(pool, 26 + k, 27 + k);
+        }
+    }
+    {
+        int32_t k;
+        for (k = 0; k < 3; k++) {
+            step_3(pool, 12 + k, 13 + k);
+            step_1(pool, 29 + k, 30 + k);
+            step_2(pool, 29 + k, 30 + k);
+        }
+    }
+    step_3(pool, 15, 16);
 }
 
-/* Stage 1: steps 4 to 6, row by row. */
+/* Stage 1: steps 4 to 7, row by row. */
 static void stage_1(int8_t *pool)
 {
-    step_4(pool, 0, 1);
+    step_4(pool, 0, 16);
     step_5(pool, 0, 1);
     step_6(pool, 0, 1);
+    step_7(pool, 0, 1);
 }
 
 static int digits_bad_pool(const void *pool)
@@ -387,12 +499,12 @@ static int digits_bad_pool(const void *pool)
 
 int8_t *digits_input(void *pool)
 {
-    return (int8_t *)(void *)((int8_t *)pool + 0);
+    return (int8_t *)(void *)((int8_t *)pool + 108);
 }
 
 int8_t *digits_output(void *pool)
 {
-    return (int8_t *)(void *)((int8_t *)pool + 3);
+    return (int8_t *)(void *)((int8_t *)pool + 0);
 }
 
 int digits_reset(void *pool)
@@ -417,8 +529,8 @@ int digits_run(void *pool_)
 #ifdef VMCU_TAGS
     {
         uint32_t r;
-        for (r = 0U; r < 8U; r++) {
-            VMCU_WRITTEN(pool + 0 + r * 16U, 16U, 0U, r);
+        for (r = 0U; r < 32U; r++) {
+            VMCU_WRITTEN(pool + 108 + r * 4U, 4U, 0U, r);
         }
     }
 #endif
@@ -428,7 +540,7 @@ int digits_run(void *pool_)
     {
         uint32_t r;
         for (r = 0U; r < 1U; r++) {
-            VMCU_READ(pool + 3 + r * 3U, 3U, 7U, r);
+            VMCU_READ(pool + 0 + r * 3U, 3U, 7U, r);
         }
     }
 #endif

@@ -36,28 +36,29 @@ static const int8_t s1_shifts[4] = {
 };
 /* Step 2: Binary n43 */
 /* Step 3: MaxPool n53 */
-/* Step 4: Reduce n63 */
-static const int32_t s4_multipliers[1] = {
+/* Step 4: SumRows n63 */
+/* Step 5: Finish n63 */
+static const int32_t s5_multipliers[1] = {
     1207959627,
 };
-static const int8_t s4_shifts[1] = {
+static const int8_t s5_shifts[1] = {
     -2,
 };
-/* Step 5: Dense n80 */
-static const int8_t s5_weights[12] = {
+/* Step 6: Dense n80 */
+static const int8_t s6_weights[12] = {
     100, -77, 66, 113, -115, -34, 35, -101, 3, 33, 67, 109,
 };
-static const int32_t s5_bias[3] = {
+static const int32_t s6_bias[3] = {
     4040, -4300, 4240,
 };
-static const int32_t s5_multipliers[1] = {
+static const int32_t s6_multipliers[1] = {
     1099511562,
 };
-static const int8_t s5_shifts[1] = {
+static const int8_t s6_shifts[1] = {
     -7,
 };
-/* Step 6: Softmax n90 */
-static const int32_t s6_exps[222] = {
+/* Step 7: Softmax n90 */
+static const int32_t s7_exps[222] = {
     2147483647, 1943123572, 1758210936, 1590894991, 1439501330, 1302515042, 1178564005, 1066408839,
     964926574, 873101692, 790014891, 714835203, 646809647, 585257551, 529562937, 479168253,
     433569460, 392309882, 354976644, 321196158, 290630233, 262973171, 237947968, 215304218,
@@ -77,24 +78,26 @@ static const int32_t s6_exps[222] = {
     6, 5, 5, 4, 4, 4, 3, 3, 3, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
 };
 /* Addresses of rows in the pool, where they are not evenly spaced. */
-static const uint16_t rows_1[8] = {
-    128, 160, 192, 128, 16, 160, 192, 16,
+static const uint16_t rows_1[32] = {
+    0, 8, 16, 24, 32, 40, 56, 72, 96, 104, 48, 0, 8, 16, 64, 80, 72, 88, 24, 32, 0, 40, 56, 96, 80,
+    104, 48, 8, 16, 24, 64, 72,
 };
-static const uint16_t rows_2[8] = {
-    192, 0, 16, 224, 192, 64, 80, 80,
+static const uint16_t rows_2[32] = {
+    104, 108, 116, 116, 120, 116, 132, 116, 116, 140, 148, 148, 152, 148, 164, 148, 148, 172, 180,
+    180, 184, 180, 196, 180, 180, 220, 228, 228, 228, 224, 220, 216,
 };
-static const uint16_t rows_3[8] = {
-    224, 128, 160, 192, 128, 16, 112, 144,
+static const uint16_t rows_3[32] = {
+    48, 64, 80, 88, 112, 0, 8, 8, 24, 32, 40, 56, 112, 96, 96, 0, 48, 8, 16, 64, 112, 72, 72, 16,
+    32, 0, 40, 56, 88, 16, 0, 0,
 };
-static const uint16_t rows_4[4] = {
-    0, 48, 64, 16,
+static const uint16_t rows_4[16] = {
+    124, 128, 136, 132, 156, 160, 168, 164, 188, 192, 200, 196, 232, 228, 224, 220,
 };
-static const int8_t pad_m128[32] = {
-    -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128,
-    -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128,
+static const int8_t pad_m128[8] = {
+    -128, -128, -128, -128, -128, -128, -128, -128,
 };
-static const int8_t pad_m5[16] = {
-    -5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5,
+static const int8_t pad_m5[4] = {
+    -5, -5, -5, -5,
 };
 
 #endif

@@ -53,7 +53,7 @@ static void conv_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
     int32_t col;
     for (col = 0; col < 3; col++) {
         const int8_t *taps[3];
-        int32_t first = col * 1 - 0;
+        int32_t first = col;
         int32_t group, ky, kx, t = 0;
         for (ky = 0; ky < 3; ky++) {
             for (kx = 0; kx < 1; kx++) {

@@ -130,7 +130,7 @@ def test_unknown_frame() -> None:
 
 def test_call_into_nothing() -> None:
     elf = program({"run": [0xF000, 0xF8FE]}, {})
-    with pytest.raises(VmcuError, match="calls 0x1200, where no function starts"):
+    with pytest.raises(VmcuError, match="calls 0x1200, where no function is"):
         call_graph(elf, ["run"], {})
 
 

@@ -1,0 +1,51 @@
+"""QuantizedGraph -> Schedule: streamed, with rows cut into tiles of columns where that lowers the peak."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from vmcu.ir.quantized import QuantizedGraph
+from vmcu.memory.plan import live_bytes, lower_bound
+from vmcu.schedule.schedule import Schedule, staged, streamed
+from vmcu.schedule.tiles import tile_columns, tile_counts
+
+
+def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
+    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most.
+
+    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles.
+    """
+    found: dict[int, Schedule] = {}
+    for tiles in tile_counts(graph):
+        cut = tile_columns(graph, graph.tensors, tiles)
+        if cut.tensors == graph.tensors:
+            continue
+        best = min(streamed(cut), key=lower_bound)
+        if lower_bound(best) < bound:
+            found[tiles] = best
+    ordered = sorted(found.items(), key=lambda item: lower_bound(item[1]))
+    return [_untile(graph, schedule, tiles) for tiles, schedule in ordered]
+
+
+def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int) -> Schedule:
+    """The same stages with tiles only where whole rows would need more than the peak of `schedule`."""
+    bound = lower_bound(schedule)
+    stage_of = [n for n, (first, end) in enumerate(schedule.stages) for _ in range(first, end)]
+    needy: set[int] = set()
+    while True:
+        names = _touched(schedule, [schedule.stages[n] for n in needy])
+        trial = staged(tile_columns(graph, names, tiles), schedule.stages)
+        over = {
+            stage_of[task.step]
+            for task, live in zip(trial.tasks, live_bytes(trial), strict=True)
+            if live > bound
+        }
+        if not over - needy:
+            return trial if not over else schedule
+        needy |= over
+
+
+def _touched(schedule: Schedule, stages: Collection[tuple[int, int]]) -> set[str]:
+    """Tensors that steps of these stages read or write."""
+    ops = [schedule.steps[s] for first, end in stages for s in range(first, end)]
+    return {name for op in ops for name in (*op.inputs, op.output)}

@@ -30,6 +30,8 @@ def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
 def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int) -> Schedule:
     """The same stages with tiles only where whole rows would need more than the peak of `schedule`."""
     bound = lower_bound(schedule)
+    if schedule.stages[-1][1] != sum(op.output not in schedule.aliases for op in graph.ops):
+        return schedule  # steps that nobody needs are gone: stages of the graph are numbered otherwise
     stage_of = [n for n, (first, end) in enumerate(schedule.stages) for _ in range(first, end)]
     needy: set[int] = set()
     while True:

@@ -209,6 +209,11 @@ class QOp:
         """Is every output row one row of an input, byte for byte? It may then be written onto that row."""
         return False
 
+    @property
+    def in_order(self) -> bool:
+        """Do its tasks have to run in ascending order?"""
+        return self.accumulates or self.is_input
+
     def tasks(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         """Number of tasks."""
         return ins[0].segments if self.accumulates else out.segments

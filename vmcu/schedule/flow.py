@@ -25,9 +25,11 @@ class Flow:
         reads: step -> task -> segments it reads (an accumulator among them after the first task).
         writes: step -> task -> the segment it writes.
         needed: step -> task -> does anything depend on it?
-        sources: step -> task -> tasks (step, task) that make what it reads, each step's up to the last in a row.
+        sources: step -> task -> tasks (step, task) that make what it reads.
         maker: segment -> (step, its last task that writes it); (-1, -1) where it is given.
         last_step: segment -> last step that reads it; `ALWAYS` for outputs and states, `NEVER` if none.
+        in_order: step -> have its tasks to run in ascending order?
+        tiled: step -> does it write tiles of columns?
     """
 
     steps: tuple[QOp, ...]
@@ -39,6 +41,8 @@ class Flow:
     sources: tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
     maker: tuple[tuple[int, int], ...]
     last_step: tuple[int, ...]
+    in_order: tuple[bool, ...]
+    tiled: tuple[bool, ...]
 
 
 def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]]) -> Flow:
@@ -81,24 +85,17 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
         tuple(reads),
         tuple(writes),
         _needed(reads, writes, maker, last, [bool(isinstance(op, Rearrange) and op.pinned) for op in steps]),
-        tuple(tuple(_sources(s, task, maker) for task in tasks) for s, tasks in enumerate(reads)),
+        tuple(tuple(_sources(s, read, maker) for read in tasks) for s, tasks in enumerate(reads)),
         tuple(maker),
         tuple(last),
+        tuple(op.in_order for op in steps),
+        tuple(graph.tensors[op.output].tiles > 1 for op in steps),
     )
 
 
 def _sources(step: int, read: tuple[int, ...], maker: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """What makes the segments that a task of `step` reads, in order; ascending tasks of a step as the last."""
-    found: list[tuple[int, int]] = []
-    for segment in read:
-        source = maker[segment]
-        if source[0] in (NEVER, step):
-            continue
-        if found and found[-1][0] == source[0] and found[-1][1] <= source[1]:
-            found[-1] = source
-        else:
-            found.append(source)
-    return tuple(found)
+    """What makes the segments that a task of `step` reads, in the order of its reads."""
+    return tuple(dict.fromkeys(maker[g] for g in read if maker[g][0] not in (NEVER, step)))
 
 
 def _needed(

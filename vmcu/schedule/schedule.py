@@ -11,7 +11,7 @@ from vmcu.ir.quantized import QuantizedGraph
 from vmcu.ops.base import QOp
 from vmcu.schedule.aliases import Segment, find_aliases
 from vmcu.schedule.flow import Flow, make_flow
-from vmcu.schedule.stream import Order, Stages, good_stages, stage_order
+from vmcu.schedule.stream import Order, Stages, good_stages, live_at_boundary, stage_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def streamed(graph: QuantizedGraph) -> list[Schedule]:
 
 
 def staged(graph: QuantizedGraph, stages: Stages) -> Schedule:
-    """Streamed in given stages, as another schedule of the same operators has them."""
+    """Streamed in given stages (first step, end) over all operators that compute something."""
     aliases = find_aliases(graph)
     return _schedule(graph, make_flow(graph, aliases), aliases, stages)
 
@@ -71,7 +71,9 @@ def staged(graph: QuantizedGraph, stages: Stages) -> Schedule:
 def _schedule(
     graph: QuantizedGraph, flow: Flow, aliases: Mapping[str, tuple[Segment, ...]], stages: Stages
 ) -> Schedule:
-    order: Order = [task for first, end in stages for task in stage_order(flow, first, end)]
+    order: Order = []
+    for first, end in stages:
+        order += stage_order(flow, first, end, live_at_boundary(flow, first))[0]
     # Steps of which nobody needs a row disappear, and the others close up.
     used = sorted({s for s, _ in order})
     number = {s: n for n, s in enumerate(used)}

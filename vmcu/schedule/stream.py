@@ -8,6 +8,7 @@ whole in memory. Dynamic programming finds the cuts between stages that minimise
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from vmcu.schedule.flow import Flow
 
@@ -15,38 +16,63 @@ Order = list[tuple[int, int]]  # (step, task)
 WEIGHTS = (0.1, 0.8, 0.02, 0.0)
 
 
-def stage_order(flow: Flow, first: int, end: int) -> Order:
-    """Tasks of the steps first <= step < end, each once, rows of a step ascending, depth first."""
-    following = [0] * end  # per step: its next task
-    order: Order = []
+def stage_order(flow: Flow, first: int, end: int, before: int) -> tuple[Order, tuple[int, int]]:
+    """Tasks of the steps first <= step < end that anything depends on, each once, depth first.
 
-    def demand(step: int, task: int) -> None:
-        """Computes `step` up to `task`; an explicit stack, since networks are deeper than Python's."""
-        stack = [(step, task)]
-        while stack:
-            s, t = stack[-1]
-            needed, sources = flow.needed[s], flow.sources[s]
-            now = following[s]
-            while now <= t:
-                if needed[now]:
-                    for source in sources[now]:
-                        if source[0] >= first and following[source[0]] <= source[1]:
+    Where there are tiles, two ways are tried: the tasks of a step in order, or just what is missing (a
+    window reaches into the next tile of several rows, but only into the one next to it).
+
+    Args:
+        before: bytes alive when it starts.
+
+    Returns:
+        The order that needs less, and its cost; see `stage_cost`.
+    """
+    order = _demand(flow, first, end, True)
+    cost = stage_cost(flow, first, end, order, before)
+    if any(flow.tiled[first:end]):
+        other = _demand(flow, first, end, False)
+        if (found := stage_cost(flow, first, end, other, before)) < cost:
+            return other, found
+    return order, cost
+
+
+def _demand(flow: Flow, first: int, end: int, in_order: bool) -> Order:
+    """The last step's tasks in order; before each task what it still misses.
+
+    Args:
+        in_order: the tasks of every step ascend; else only where they have to.
+    """
+    done = [bytearray(len(tasks)) for tasks in flow.writes[:end]]
+    previous = [
+        _previous(needed) if in_order or flow.in_order[s] else ()
+        for s, needed in enumerate(flow.needed[:end])
+    ]
+    order: Order = []
+    for step in (end - 1, *range(first, end - 1)):
+        for task, needed in enumerate(flow.needed[step]):
+            stack = [(step, task)] if needed else []  # networks are deeper than Python's stack
+            while stack:
+                s, t = stack[-1]
+                if not done[s][t]:
+                    if previous[s] and previous[s][t] >= 0 and not done[s][previous[s][t]]:
+                        stack.append((s, previous[s][t]))
+                        continue
+                    for source in flow.sources[s][t]:
+                        if source[0] >= first and not done[source[0]][source[1]]:
+                            stack.append(source)
                             break
                     else:
-                        order.append((s, now))
-                        now += 1
-                        continue
-                    stack.append(source)
-                    break
-                now += 1
-            else:
-                stack.pop()
-            following[s] = now
-
-    for step in (end - 1, *range(first, end - 1)):
-        if flow.writes[step]:
-            demand(step, len(flow.writes[step]) - 1)
+                        done[s][t] = 1
+                        order.append((s, t))
+                if stack[-1] == (s, t):
+                    stack.pop()
     return order
+
+
+def _previous(needed: Sequence[bool]) -> tuple[int, ...]:
+    """Per task the last one before it that is needed, or -1."""
+    return tuple(accumulate((t if n else -1 for t, n in enumerate(needed[:-1])), max, initial=-1))
 
 
 def stage_cost(flow: Flow, first: int, end: int, order: Order, before: int) -> tuple[int, int]:
@@ -120,8 +146,7 @@ def good_stages(flow: Flow, stores_from: int, weights: Sequence[float] = WEIGHTS
 
     def cost(first: int, end: int) -> tuple[int, int]:
         if (first, end) not in costs:
-            order = stage_order(flow, first, end)
-            costs[first, end] = stage_cost(flow, first, end, order, boundary[first])
+            costs[first, end] = stage_order(flow, first, end, boundary[first])[1]
         return costs[first, end]
 
     limit = max((cost(s, s + 1)[0] for s in range(count)), default=0)  # every step a stage: a way out

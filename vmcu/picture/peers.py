@@ -8,8 +8,9 @@ model does. Outside the head the interpreter keeps its own structures, persisten
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
+from types import MappingProxyType
 
 from vmcu.ir.quantized import QuantizedGraph, Tensor
 from vmcu.memory.plan import MemoryPlan, lower_bound
@@ -35,10 +36,14 @@ def layered_bytes(plan: MemoryPlan) -> int:
     schedule, graph = plan.schedule, plan.schedule.graph
     if all(end == first + 1 for first, end in schedule.stages):
         return plan.pool_bytes
-    bound = lower_bound(layer_by_layer(graph))
-    if any(op.accumulates for op in graph.ops):  # their plain form may need less in that order
-        bound = min(bound, plan.state_bytes + most_alive(whole_tensors(graph)))
-    return bound
+    sums = {op.output for op in graph.ops if op.accumulates}
+    if not sums:
+        return lower_bound(layer_by_layer(graph))
+    # Layer by layer nobody would accumulate in 32 bits: the plain operator has its result in their place.
+    tensors = {n: replace(t, elem_bytes=1) if n in sums else t for n, t in graph.tensors.items()}
+    plain = replace(graph, tensors=MappingProxyType(tensors))
+    whole = plan.state_bytes + most_alive(whole_tensors(graph))
+    return min(lower_bound(layer_by_layer(plain)), whole)
 
 
 def tflm_head_bytes(graph: QuantizedGraph) -> int:

@@ -31,7 +31,7 @@ def report_html(plan: MemoryPlan, report: Mapping[str, Any], title: str) -> str:
     words, bars = comparison(plan)
     rows, total = layers(scene, report)
     roles = {item.role for item in scene.items}
-    return render(
+    page = render(
         "report.html",
         {
             "style": style,
@@ -55,6 +55,7 @@ def report_html(plan: MemoryPlan, report: Mapping[str, Any], title: str) -> str:
             "checks": report["checks"],
         },
     )
+    return str(page)
 
 
 def _hash(text: str) -> str:

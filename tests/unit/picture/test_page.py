@@ -12,12 +12,13 @@ import jinja2
 import pytest
 from jinja2 import nodes
 from pictures import HOSTILE, NAMES, example, hostile, report_of
+from shared_models import NEEDS_SHARED, path_of
 
 from vmcu.picture.page import report_html
 from vmcu.picture.peers import layered_bytes, tflm_head_bytes, unshared_bytes
 from vmcu.picture.render import clean, environment, shorten
 from vmcu.picture.scene import make_scene
-from vmcu.pipeline import Compiled
+from vmcu.pipeline import Compiled, compile_graph, load
 
 ELEMENTS = {
     "html", "head", "meta", "title", "style", "body", "main", "header", "p", "h1", "h2", "ul", "li", "section", "div",
@@ -153,6 +154,14 @@ def test_long_names_keep_their_ends(length: int) -> None:
 def test_the_same_bytes_again(made: Compiled) -> None:
     text = html_of(made)
     assert text == html_of(made) and type(text) is str
+
+
+@NEEDS_SHARED
+def test_a_large_network_stays_small() -> None:
+    """More than 600 tasks, more than 1,000 rectangles."""
+    made = compile_graph(load(path_of("mcunet_vww")), "mcunet_vww")
+    text = html_of(made)
+    assert text.count('class="s"') > 1000 and len(text.encode()) < 400_000
 
 
 # ---- numbers -----------------------------------------------------------------------------------------

@@ -158,10 +158,10 @@ def test_the_same_bytes_again(made: Compiled) -> None:
 
 @NEEDS_SHARED
 def test_a_large_network_stays_small() -> None:
-    """More than 600 tasks, more than 1,000 rectangles."""
+    """More than 600 tasks and as many rectangles."""
     made = compile_graph(load(path_of("mcunet_vww")), "mcunet_vww")
     text = html_of(made)
-    assert text.count('class="s"') > 1000 and len(text.encode()) < 400_000
+    assert text.count('class="s"') > 600 and len(text.encode()) < 400_000
 
 
 # ---- numbers -----------------------------------------------------------------------------------------

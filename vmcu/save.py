@@ -50,13 +50,15 @@ def save_files(folder: Path, files: Mapping[str, str], report: Mapping[str, obje
 
 
 def refuse_foreign_file(path: Path, marker: str) -> None:
-    """Raises where `path` holds anything but a file of ours, which starts with `marker`.
+    """Raises where `path` cannot be ours to write: files of ours start with `marker`.
 
     Raises:
-        VmcuError: (INPUT) it does, or cannot be read.
+        VmcuError: (INPUT) its folder is missing, it holds something else, or it cannot be read.
     """
     where, fix = f"'{path}'", "choose another file, or move it"
     try:
+        if not path.parent.is_dir():
+            raise fail("its folder does not exist", where, "create the folder first")
         if not path.exists():
             return
         if not path.is_file():
@@ -70,13 +72,12 @@ def refuse_foreign_file(path: Path, marker: str) -> None:
 
 
 def save_file(path: Path, text: str) -> None:
-    """Writes one text, whole or not at all; its folder is made.
+    """Writes one text, whole or not at all.
 
     Raises:
         VmcuError: (INPUT) it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, text.encode())
     except OSError as error:
         raise fail(f"cannot be written: {error.strerror}", f"'{path}'", "choose another file") from None

@@ -15,9 +15,9 @@ from vmcu.picture.scene import Box, Item, Scene, Stage
 
 WIDTH = 1120
 LEFT, RIGHT = 64, 12
-MAP_TOP, MAP_HEIGHT = 34, 430
-LIVE_GAP, LIVE_HEIGHT = 40, 130
-AXIS = 36
+MAP_TOP, MAP_HEIGHT = 58, 430
+LIVE_GAP, LIVE_HEIGHT = 58, 130
+AXIS = 40
 EDGE = 16.0  # widest column for "before" and "after"
 CHAR = 6.1  # average advance of the labels' font
 SHORTEST = 10  # characters of a name that say something
@@ -165,14 +165,15 @@ def make_chart(scene: Scene) -> Chart:
         task_ticks=tuple(_vertical(axes.x(t), bottom, bottom + 4) for t in tasks),
         task_labels=tuple(_label(axes.x(t), bottom + 16, f"{t:,}") for t in tasks),
         captions=(
-            _label(LEFT, axes.live_top - 22, "live bytes"),
-            _label(LEFT, bottom + 32, "task"),
+            _label(LEFT, MAP_TOP - 36, "Address in the pool (bytes)"),
+            _label(LEFT, axes.live_top - 12, "Live bytes"),
+            _label(LEFT, bottom + 34, "Task"),
         ),
         pool_line=_horizontal(axes.live_y(scene.pool_bytes), right),
         bound_lines=(_horizontal(axes.live_y(scene.bound_bytes), right),) if bound_apart else (),
         line_label=_label(
             right,
-            axes.live_top - 8,
+            axes.live_top - 12,
             f"pool {scene.pool_bytes:,}"
             + (f", lower bound {scene.bound_bytes:,}" if bound_apart else " = lower bound"),
         ),

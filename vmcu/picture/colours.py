@@ -9,8 +9,9 @@ from itertools import pairwise
 from vmcu.picture.scene import Scene
 
 # After Paul Tol's "muted" scheme, safe for colour-blind readers; neighbours in the list differ in lightness.
-LIGHT = ("#4b6ea8", "#8fc7de", "#2f8577", "#e0cd85", "#c4667a", "#8b9150", "#80508a", "#e3a27c", "#5f93c9")
-DARK = ("#5678b4", "#86b7cc", "#37897c", "#c4b065", "#b85f72", "#7f8545", "#8a5c95", "#cd8d68", "#3f5f92")
+LIGHT = ("#4b6ea8", "#8fc7de", "#2d8174", "#e0cd85", "#c4667a", "#8b9150", "#80508a", "#e3a27c", "#5f93c9")
+DARK = ("#5475b0", "#86b7cc", "#328175", "#c4b065", "#b2596c", "#7f8545", "#8a5c95", "#cd8d68", "#3f5f92")
+INKS = ("#ffffff", "#10161f")
 COLUMNS, ROWS = 240, 160  # of the grid on which neighbours are counted
 RELATED = 40  # weight of "one is computed from the other", in cells of the grid
 
@@ -27,10 +28,17 @@ class Colour:
 
 
 def _ink(paint: str) -> str:
-    """White where it contrasts more than black (WCAG 2.1, relative luminance)."""
+    """White or near black, whichever contrasts more."""
+    lights = [_luminance(colour) + 0.05 for colour in (paint, *INKS)]
+    white, black = lights[1] / lights[0], lights[0] / lights[2]
+    return INKS[0] if white > black else INKS[1]
+
+
+def _luminance(paint: str) -> float:
+    """Source: WCAG 2.1, relative luminance."""
     parts = [int(paint[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return "#ffffff" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.22 else "#10161f"
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 PALETTE = tuple(

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmcu.memory.plan import MemoryPlan, lower_bound
+from vmcu.memory.plan import MemoryPlan
+from vmcu.picture.peers import layered_bytes, tflm_head_bytes, unshared_bytes
 from vmcu.picture.scene import Box, Item, Scene
-from vmcu.schedule.schedule import layer_by_layer
 
 NONE = "\u2013"  # what was not measured
+NO_COMPILER = "no compiler found"
+NO_RUN = "no run in an emulator"
 LARGEST = 12  # tensors named at the peak
 
 
@@ -35,13 +37,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A row of a bar chart; `width` of 1000."""
+    """A row of a bar chart; `width` of 1000, `times` what it is compared with."""
 
     name: str
     value: str
     note: str
     width: int
     css: str
+    times: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +66,32 @@ class Layer:
 def tiles(scene: Scene, report: Mapping[str, Any]) -> list[Figure]:
     """The figures a reader looks for first."""
     memory, flash = report["memory"], report["flash"]
+    built = report["compiler"] is not None
     return [
         Figure("pool", _number(scene.pool_bytes), "bytes", f"{_ratio(scene)} times its lower bound"),
-        Figure("RAM in total", _number(memory["ram_total_bytes"]), "bytes", "pool, stack and statics"),
-        Figure("flash", _number(flash["flash_total_bytes"]), "bytes", "weights, tables and code"),
-        Figure("work", _number(report["macs"]), "MACs", "per inference"),
-        Figure("instructions", _number(report["instructions"]), "", "per inference, exact"),
+        _tile("RAM in total", memory["ram_total_bytes"], "bytes", "pool, stack and statics", NO_COMPILER),
+        _tile("flash", flash["flash_total_bytes"], "bytes", "weights, tables and code", NO_COMPILER),
+        _tile("work", report["macs"], "MACs", "per inference", ""),
+        _tile(
+            "instructions",
+            report["instructions"],
+            "",
+            "per inference, exact",
+            NO_RUN if built else NO_COMPILER,
+        ),
     ]
+
+
+def _tile(name: str, value: int | None, unit: str, method: str, missing: str) -> Figure:
+    if value is None:
+        return Figure(name, NONE, "", missing)
+    return Figure(name, _number(value), unit, method)
 
 
 def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
     """Every figure with its method."""
     memory, flash = report["memory"], report["flash"]
     compiler, engine = _words(report["compiler"], report["optimise"]), report["engine"]
-    no_run = "no run in an emulator"
     ram = [
         Figure(
             "pool",
@@ -105,7 +120,7 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
             "stack seen",
             _number(memory["stack_painted_bytes"]),
             "",
-            f"painted, {engine}" if engine else no_run,
+            f"painted, {engine}" if engine else NO_RUN,
         ),
         Figure("statics", _number(memory["static_bytes"]), "", "variables of the model's own objects"),
         Figure("RAM in total", _number(memory["ram_total_bytes"]), "", "pool, stack and statics"),
@@ -118,12 +133,12 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
             "",
             "multipliers, lookup and segment tables, padding rows",
         ),
-        Figure("code", _number(flash["code_bytes"]), "", compiler or "no compiler found"),
+        Figure("code", _number(flash["code_bytes"]), "", compiler or NO_COMPILER),
         Figure("flash in total", _number(flash["flash_total_bytes"]), "", "weights, tables and code"),
     ]
     work = [
         Figure("MACs", _number(report["macs"]), "", "from the shapes of Conv and Dense"),
-        Figure("instructions", _number(report["instructions"]), "", f"exact, {engine}" if engine else no_run),
+        Figure("instructions", _number(report["instructions"]), "", f"exact, {engine}" if engine else NO_RUN),
     ]
     return [
         Part("RAM", "bytes", tuple(ram)),
@@ -132,28 +147,36 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
     ]
 
 
-def comparison(plan: MemoryPlan) -> list[Bar]:
-    """This plan, the same operators layer by layer, and no sharing of memory at all."""
-    graph = plan.schedule.graph
-    stored = {s.next for s in graph.states} | set(plan.schedule.aliases)
-    everything = sum(t.size_bytes for name, t in graph.tensors.items() if name not in stored)
-    layered = max(lower_bound(layer_by_layer(graph)), plan.pool_bytes)
+def comparison(plan: MemoryPlan) -> tuple[str, list[Bar]]:
+    """A sentence, and this plan beside layer by layer and TFLite Micro's planner."""
+    pool, states = plan.pool_bytes, plan.state_bytes
+    layered = layered_bytes(plan)
     rows = [
-        ("this plan", plan.pool_bytes, "rows placed one by one", "ours"),
-        ("layer by layer", layered, "at least: its lower bound", ""),
-        ("all tensors", everything, "no memory used twice", ""),
+        ("this plan", pool, "every row has a place of its own", "ours"),
+        (
+            "layer by layer",
+            layered,
+            "as this plan" if layered == pool else "at least: most bytes alive in that order",
+            "",
+        ),
+        (
+            "TFLite Micro",
+            tflm_head_bytes(plan.schedule.graph) + states,
+            "estimate of its activation head: its planner on whole tensors"
+            + (", and states" if states else ""),
+            "",
+        ),
     ]
-    top = max(size for _, size, _, _ in rows) or 1
-    return [
-        Bar(
-            name,
-            f"{size:,}",
-            f"{note}; {size / plan.pool_bytes:.1f}x" if not css else note,
-            _part(size, top),
-            css,
-        )
+    top = max(size for _, size, _, _ in rows)
+    bars = [
+        Bar(name, f"{size:,}", note, _part(size, top), css, f"{size / max(1, pool):.1f}\u00d7")
         for name, size, note, css in rows
     ]
+    words = (
+        "Bytes for activations, working memory and states; stack and the rest of an interpreter's arena are "
+        f"not in it. All tensors side by side would take {unshared_bytes(plan):,}."
+    )
+    return words, bars
 
 
 def at_peak(scene: Scene) -> tuple[str, list[Bar]]:

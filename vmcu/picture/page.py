@@ -28,9 +28,10 @@ def report_html(plan: MemoryPlan, report: Mapping[str, Any], title: str) -> str:
     style = render("page.css", {"chart": render("chart.css", {"palette": PALETTE})})
     script = render("page.js", {})
     sentence, alive = at_peak(scene)
+    words, bars = comparison(plan)
     rows, total = layers(scene, report)
     roles = {item.role for item in scene.items}
-    return render(
+    page = render(
         "report.html",
         {
             "style": style,
@@ -46,13 +47,15 @@ def report_html(plan: MemoryPlan, report: Mapping[str, Any], title: str) -> str:
             "peak": sentence,
             "alive": alive,
             "figures": figures(scene, report),
-            "bars": comparison(plan),
+            "compared": words,
+            "bars": bars,
             "layers": rows,
             "total": total,
             "counted": any(told["instructions"] is not None for told in report["layers"]),
             "checks": report["checks"],
         },
     )
+    return str(page)
 
 
 def _hash(text: str) -> str:

@@ -24,7 +24,8 @@ def clean(text: str) -> str:
 
 
 def shorten(text: str, limit: int = LONGEST_NAME) -> str:
-    """At most `limit` characters, cut in the middle: the ends of a name tell more than its inside."""
+    """One clean line of at most `limit` characters, cut in the middle: the ends of a name tell more."""
+    text = clean(text)
     if len(text) <= limit:
         return text
     head = (limit - 1) // 2
@@ -52,6 +53,7 @@ def render(template: str, context: Mapping[str, object]) -> Markup:
 
 
 def _finalize(value: object) -> object:
+    """Line ends of ours stay: names come through `shorten` and have none."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return "\n".join(clean(line) for line in value.split("\n"))
     return value

@@ -19,7 +19,7 @@ def plan_svg(plan: MemoryPlan, title: str) -> str:
     """The SVG text of a plan; `title` is what the reader knows the model as."""
     scene = make_scene(plan)
     chart = make_chart(scene)
-    return render(
+    text = render(
         "plan.svg",
         {
             "marker": Markup(MARKER),
@@ -34,3 +34,4 @@ def plan_svg(plan: MemoryPlan, title: str) -> str:
             "chart": chart,
         },
     )
+    return str(text)

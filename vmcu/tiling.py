@@ -20,8 +20,8 @@ def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
         cut = tile_columns(graph, graph.tensors, tiles)
         if cut.tensors == graph.tensors:
             continue
-        best = min(streamed(cut), key=lower_bound)
-        if lower_bound(best) < bound:
+        best = min(streamed(cut, bound - 1), key=lower_bound, default=None)
+        if best and lower_bound(best) < bound:
             found[tiles] = best
     ordered = sorted(found.items(), key=lambda item: lower_bound(item[1]))
     return [_untile(graph, schedule, tiles) for tiles, schedule in ordered]

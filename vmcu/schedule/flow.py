@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.ops.base import QOp
@@ -25,8 +26,10 @@ class Flow:
         reads: step -> task -> segments it reads (an accumulator among them after the first task).
         writes: step -> task -> the segment it writes.
         needed: step -> task -> does anything depend on it?
+        previous: step -> task -> the last task before it that is needed, or -1.
         sources: step -> task -> tasks (step, task) that make what it reads.
         maker: segment -> (step, its last task that writes it); (-1, -1) where it is given.
+        readers: segment -> (step, number of its needed tasks that read it), ascending.
         last_step: segment -> last step that reads it; `ALWAYS` for outputs and states, `NEVER` if none.
         in_order: step -> have its tasks to run in ascending order?
         tiled: step -> does it write tiles of columns?
@@ -38,8 +41,10 @@ class Flow:
     reads: tuple[tuple[tuple[int, ...], ...], ...]
     writes: tuple[tuple[int, ...], ...]
     needed: tuple[tuple[bool, ...], ...]
+    previous: tuple[tuple[int, ...], ...]
     sources: tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
     maker: tuple[tuple[int, int], ...]
+    readers: tuple[tuple[tuple[int, int], ...], ...]
     last_step: tuple[int, ...]
     in_order: tuple[bool, ...]
     tiled: tuple[bool, ...]
@@ -78,15 +83,20 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
     for i, (name, _) in enumerate(segments):
         if name in kept:
             last[i] = ALWAYS
+    needed = _needed(
+        reads, writes, maker, last, [bool(isinstance(op, Rearrange) and op.pinned) for op in steps]
+    )
     return Flow(
         steps,
         segments,
         tuple(graph.tensors[name].segment_bytes for name, _ in segments),
         tuple(reads),
         tuple(writes),
-        _needed(reads, writes, maker, last, [bool(isinstance(op, Rearrange) and op.pinned) for op in steps]),
+        needed,
+        tuple(_previous(tasks) for tasks in needed),
         tuple(tuple(_sources(s, read, maker) for read in tasks) for s, tasks in enumerate(reads)),
         tuple(maker),
+        _readers(reads, needed, len(segments)),
         tuple(last),
         tuple(op.in_order for op in steps),
         tuple(graph.tensors[op.output].tiles > 1 for op in steps),
@@ -96,6 +106,21 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
 def _sources(step: int, read: tuple[int, ...], maker: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """What makes the segments that a task of `step` reads, in the order of its reads."""
     return tuple(dict.fromkeys(maker[g] for g in read if maker[g][0] not in (NEVER, step)))
+
+
+def _previous(needed: tuple[bool, ...]) -> tuple[int, ...]:
+    return tuple(accumulate((t if n else -1 for t, n in enumerate(needed[:-1])), max, initial=-1))
+
+
+def _readers(
+    reads: list[tuple[tuple[int, ...], ...]], needed: tuple[tuple[bool, ...], ...], segments: int
+) -> tuple[tuple[tuple[int, int], ...], ...]:
+    found: list[dict[int, int]] = [{} for _ in range(segments)]
+    for s, tasks in enumerate(reads):
+        for read, wanted in zip(tasks, needed[s], strict=True):
+            for segment in read if wanted else ():
+                found[segment][s] = found[segment].get(s, 0) + 1
+    return tuple(tuple(counts.items()) for counts in found)
 
 
 def _needed(

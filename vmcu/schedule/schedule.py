@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
 
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.ops.base import QOp
 from vmcu.schedule.aliases import Segment, find_aliases
 from vmcu.schedule.flow import Flow, make_flow
-from vmcu.schedule.stream import Order, Stages, good_stages, live_at_boundary, stage_order
+from vmcu.schedule.stream import Order, Stages, good_stages, live_at_boundary, stream_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,13 @@ def layer_by_layer(graph: QuantizedGraph) -> Schedule:
     return _schedule(graph, flow, aliases, tuple((s, s + 1) for s in range(len(flow.steps))))
 
 
-def streamed(graph: QuantizedGraph) -> list[Schedule]:
-    """Streamed schedules that need little memory; see `stream.good_stages`."""
+def streamed(graph: QuantizedGraph, limit: float = inf) -> list[Schedule]:
+    """Streamed schedules that need little memory, none more than `limit`; see `stream.good_stages`."""
     aliases = find_aliases(graph)
     flow = make_flow(graph, aliases)
     stores = {s.next for s in graph.states}
     stores_from = next((i for i, op in enumerate(flow.steps) if op.output in stores), len(flow.steps))
-    return [_schedule(graph, flow, aliases, stages) for stages in good_stages(flow, stores_from)]
+    return [_schedule(graph, flow, aliases, stages) for stages in good_stages(flow, stores_from, limit)]
 
 
 def staged(graph: QuantizedGraph, stages: Stages) -> Schedule:
@@ -73,7 +74,9 @@ def _schedule(
 ) -> Schedule:
     order: Order = []
     for first, end in stages:
-        order += stage_order(flow, first, end, live_at_boundary(flow, first))[0]
+        stage = stream_stage(flow, first, end, live_at_boundary(flow, first))
+        assert stage is not None
+        order += stage.order
     # Steps of which nobody needs a row disappear, and the others close up.
     used = sorted({s for s, _ in order})
     number = {s: n for n, s in enumerate(used)}

@@ -8,7 +8,8 @@ whole in memory. Dynamic programming finds the cuts between stages that minimise
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from dataclasses import dataclass
+from math import inf
 
 from vmcu.schedule.flow import Flow
 
@@ -16,104 +17,98 @@ Order = list[tuple[int, int]]  # (step, task)
 WEIGHTS = (0.1, 0.8, 0.02, 0.0)
 
 
-def stage_order(flow: Flow, first: int, end: int, before: int) -> tuple[Order, tuple[int, int]]:
-    """Tasks of the steps first <= step < end that anything depends on, each once, depth first.
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A stage in order.
+
+    Attributes:
+        order: tasks of its steps that anything depends on, each once.
+        peak: the most bytes alive during it.
+        flight: bytes in flight: rows of tensors that live and die inside the stage, counted at the most that
+            each tensor has at a time. The smaller, the easier the stage is to place without gaps.
+    """
+
+    order: Order
+    peak: int
+    flight: int
+
+
+def stream_stage(flow: Flow, first: int, end: int, before: int, limit: float = inf) -> Streamed | None:
+    """The steps first <= step < end, depth first.
 
     Where there are tiles, two ways are tried: the tasks of a step in order, or just what is missing (a
     window reaches into the next tile of several rows, but only into the one next to it).
 
     Args:
         before: bytes alive when it starts.
-
-    Returns:
-        The order that needs less, and its cost; see `stage_cost`.
+        limit: None is returned where more bytes are alive at any time.
     """
-    order = _demand(flow, first, end, True)
-    cost = stage_cost(flow, first, end, order, before)
+    found = _stream(flow, first, end, before, limit, True)
     if any(flow.tiled[first:end]):
-        other = _demand(flow, first, end, False)
-        if (found := stage_cost(flow, first, end, other, before)) < cost:
-            return other, found
-    return order, cost
+        other = _stream(flow, first, end, before, found.peak if found else limit, False)
+        if found is None or (other and (other.peak, other.flight) < (found.peak, found.flight)):
+            return other
+    return found
 
 
-def _demand(flow: Flow, first: int, end: int, in_order: bool) -> Order:
+def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_order: bool) -> Streamed | None:
     """The last step's tasks in order; before each task what it still misses.
 
     Args:
         in_order: the tasks of every step ascend; else only where they have to.
     """
-    done = [bytearray(len(tasks)) for tasks in flow.writes[:end]]
-    previous = [
-        _previous(needed) if in_order or flow.in_order[s] else ()
-        for s, needed in enumerate(flow.needed[:end])
-    ]
+    reads, writes, sources, needed = flow.reads, flow.writes, flow.sources, flow.needed
+    sizes, maker, last_step = flow.sizes, flow.maker, flow.last_step
+    done = [bytearray(len(tasks)) for tasks in writes[:end]]
+    ordered = [in_order or flow.in_order[s] for s in range(end)]
     order: Order = []
+    live = peak = before
+    own, most = [0] * end, [0] * end  # per step: bytes of its rows alive, and the most there were
+    left: dict[int, int] = {}  # reads of a segment that are still to come, for those that die in this stage
     for step in (end - 1, *range(first, end - 1)):
-        for task, needed in enumerate(flow.needed[step]):
-            stack = [(step, task)] if needed else []  # networks are deeper than Python's stack
+        for task in range(len(writes[step])):
+            stack = [(step, task)] if needed[step][task] else []  # networks are deeper than Python's stack
             while stack:
                 s, t = stack[-1]
-                if not done[s][t]:
-                    if previous[s] and previous[s][t] >= 0 and not done[s][previous[s][t]]:
-                        stack.append((s, previous[s][t]))
-                        continue
-                    for source in flow.sources[s][t]:
-                        if source[0] >= first and not done[source[0]][source[1]]:
-                            stack.append(source)
-                            break
-                    else:
-                        done[s][t] = 1
-                        order.append((s, t))
-                if stack[-1] == (s, t):
+                if done[s][t]:
                     stack.pop()
-    return order
-
-
-def _previous(needed: Sequence[bool]) -> tuple[int, ...]:
-    """Per task the last one before it that is needed, or -1."""
-    return tuple(accumulate((t if n else -1 for t, n in enumerate(needed[:-1])), max, initial=-1))
-
-
-def stage_cost(flow: Flow, first: int, end: int, order: Order, before: int) -> tuple[int, int]:
-    """What a stage needs: the most bytes alive during it, and its bytes in flight.
-
-    In flight are the rows of tensors that live and die inside the stage, counted at the most that each
-    tensor has at a time: the smaller this is, the easier the stage is to place without gaps.
-
-    Args:
-        before: bytes alive when it starts.
-    """
-    sizes, maker, last_step = flow.sizes, flow.maker, flow.last_step
-    last_read: dict[int, int] = {}
-    for n, (s, t) in enumerate(order):
-        for segment in flow.reads[s][t]:
-            last_read[segment] = n
-    live = peak = before
-    born: set[int] = set()
-    own = [0] * (end - first)  # per step: bytes of its rows alive, and the most there were
-    most = [0] * (end - first)
-    for n, (s, t) in enumerate(order):
-        written = flow.writes[s][t]
-        if written not in born and maker[written][0] == s:
-            born.add(written)
-            live += sizes[written]
-            own[s - first] += sizes[written]
-            if own[s - first] > most[s - first]:
-                most[s - first] = own[s - first]
-            if live > peak:
-                peak = live
-        for segment in flow.reads[s][t]:
-            if last_read[segment] == n and last_step[segment] < end:
-                live -= sizes[segment]
-                if maker[segment][0] >= first:
-                    own[maker[segment][0] - first] -= sizes[segment]
-        if last_step[written] < s:  # nobody reads it
-            live -= sizes[written]
-            if maker[written][0] >= first:
-                own[maker[written][0] - first] -= sizes[written]
-    inside = (n for n in range(end - first) if any(last_step[g] < end for g in flow.writes[first + n]))
-    return peak, sum(most[n] for n in inside)
+                    continue
+                if ordered[s] and (previous := flow.previous[s][t]) >= 0 and not done[s][previous]:
+                    stack.append((s, previous))
+                    continue
+                for source in sources[s][t]:
+                    if source[0] >= first and not done[source[0]][source[1]]:
+                        stack.append(source)
+                        break
+                else:
+                    stack.pop()
+                    done[s][t] = 1
+                    order.append((s, t))
+                    written = writes[s][t]
+                    if written not in left and maker[written][0] == s:
+                        left[written] = sum(n for reader, n in flow.readers[written] if reader < end)
+                        live += sizes[written]
+                        own[s] += sizes[written]
+                        if own[s] > most[s]:
+                            most[s] = own[s]
+                        if live > peak:
+                            peak = live
+                            if peak > limit:
+                                return None
+                    for segment in reads[s][t]:
+                        if last_step[segment] >= end:
+                            continue
+                        if segment not in left:
+                            left[segment] = sum(n for reader, n in flow.readers[segment] if reader >= first)
+                        left[segment] -= 1
+                        if left[segment] == 0:
+                            live -= sizes[segment]
+                            own[maker[segment][0]] -= sizes[segment]
+                    if last_step[written] < s:  # nobody reads it
+                        live -= sizes[written]
+                        own[s] -= sizes[written]
+    inside = (n for n in range(first, end) if any(last_step[g] < end for g in writes[n]))
+    return Streamed(order, peak, sum(most[n] for n in inside))
 
 
 def live_at_boundary(flow: Flow, boundary: int) -> int:
@@ -128,7 +123,9 @@ def live_at_boundary(flow: Flow, boundary: int) -> int:
 Stages = tuple[tuple[int, int], ...]
 
 
-def good_stages(flow: Flow, stores_from: int, weights: Sequence[float] = WEIGHTS) -> list[Stages]:
+def good_stages(
+    flow: Flow, stores_from: int, limit: float = inf, weights: Sequence[float] = WEIGHTS
+) -> list[Stages]:
     """Cuts the steps into stages, one way per weight: the least (peak + weight * bytes in flight) of all.
 
     With weight 0 the lower bound of the pool is least; with more, stages are shorter and the pool often
@@ -136,34 +133,37 @@ def good_stages(flow: Flow, stores_from: int, weights: Sequence[float] = WEIGHTS
 
     Args:
         stores_from: first step that stores a state; stores run last, in stages of their own.
+        limit: bytes that must not be exceeded at any time.
 
     Returns:
-        Stages as (first step, end), without repetition.
+        Stages as (first step, end), without repetition; none where the limit is too low.
     """
     count = len(flow.steps)
     boundary = [live_at_boundary(flow, b) for b in range(count + 1)]
-    costs: dict[tuple[int, int], tuple[int, int]] = {}
+    costs: dict[tuple[int, int], tuple[int, int] | None] = {}
 
-    def cost(first: int, end: int) -> tuple[int, int]:
+    def cost(first: int, end: int) -> tuple[int, int] | None:
         if (first, end) not in costs:
-            costs[first, end] = stage_order(flow, first, end, boundary[first])[1]
+            found = stream_stage(flow, first, end, boundary[first], limit)
+            costs[first, end] = (found.peak, found.flight) if found else None
         return costs[first, end]
 
-    limit = max((cost(s, s + 1)[0] for s in range(count)), default=0)  # every step a stage: a way out
+    if limit == inf:  # every step a stage is a way out
+        limit = max((c[0] for s in range(count) if (c := cost(s, s + 1))), default=0)
     found = [_cut(weight, count, boundary, limit, stores_from, cost) for weight in weights]
-    return list(dict.fromkeys(found))
+    return [stages for stages in dict.fromkeys(found) if stages is not None]
 
 
 def _cut(
     weight: float,
     count: int,
     boundary: Sequence[int],
-    limit: int,
+    limit: float,
     stores_from: int,
-    cost: Callable[[int, int], tuple[int, int]],
-) -> Stages:
+    cost: Callable[[int, int], tuple[int, int] | None],
+) -> Stages | None:
     """Dynamic programming over boundaries: least largest cost, then fewest stages."""
-    best: list[tuple[float, int, int]] = [(0.0, 0, 0)] + [(float("inf"), 0, -1)] * count
+    best: list[tuple[float, int, int]] = [(0.0, 0, 0)] + [(inf, 0, -1)] * count
     for end in range(1, count + 1):
         if boundary[end] > limit:
             continue
@@ -173,9 +173,12 @@ def _cut(
             before, stages, _ = best[first]
             if boundary[first] > limit or before > best[end][0]:
                 continue
-            peak, flight = cost(first, end)
-            if peak <= limit:
+            needs = cost(first, end)
+            if needs and needs[0] <= limit:
+                peak, flight = needs
                 best[end] = min(best[end], (max(before, peak + weight * flight), stages + 1, first))
+    if best[count][0] == inf:
+        return None
     stages_found: list[tuple[int, int]] = []
     end = count
     while end:

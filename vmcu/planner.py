@@ -11,7 +11,8 @@ from vmcu.schedule.schedule import layer_by_layer, streamed
 from vmcu.tiling import tiled
 
 Optimise = Literal["ram", "speed"]
-CLOSE_ENOUGH = 1.01  # pool / lower bound at which another schedule is not tried
+CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
+MOST_SEARCHED = 2  # plans that are searched
 MOST_TILED = 3  # schedules with tiles that are placed
 WORTH_TRYING = 1.02  # lower bound / least lower bound at which a schedule is still placed
 
@@ -36,8 +37,8 @@ def make_best_plan(
 def best_plan(graph: QuantizedGraph) -> MemoryPlan:
     """The smallest pool of: layer by layer, streamed, streamed with accumulation by rows, with tiles of columns.
 
-    Between equals the earlier one wins: they are listed from the cheapest to run to the dearest. A
-    schedule whose lower bound is no better than a pool already found is not placed at all.
+    Between equals the earlier one wins: they are listed from the cheapest to run to the dearest. All are
+    placed quickly, then a search improves the best of them.
     """
     rows = by_rows(graph)
     schedules = [layer_by_layer(graph), *streamed(graph)]
@@ -46,12 +47,11 @@ def best_plan(graph: QuantizedGraph) -> MemoryPlan:
     schedules.sort(key=lower_bound)
     tiles = tiled(rows, lower_bound(schedules[0]))[:MOST_TILED]
     hopeful = lower_bound(schedules[0]) * WORTH_TRYING
-    schedules = [*tiles, *(s for s in schedules if lower_bound(s) <= hopeful)]
-    best: MemoryPlan | None = None
-    for schedule in schedules:
-        if best is None or lower_bound(schedule) < best.pool_bytes / CLOSE_ENOUGH:
-            plan = make_plan(schedule)
-            if best is None or plan.pool_bytes < best.pool_bytes:
-                best = plan
-    assert best is not None
+    schedules = [*(s for s in schedules if lower_bound(s) <= hopeful), *tiles]
+    plans = sorted((make_plan(s, search=False) for s in schedules), key=lambda plan: plan.pool_bytes)
+    best = plans[0]
+    for plan in plans[:MOST_SEARCHED]:
+        may_win = plan.lower_bound_bytes < best.pool_bytes / CLOSE_ENOUGH
+        if may_win and plan.pool_bytes < best.pool_bytes * WORTH_TRYING:
+            best = min(best, make_plan(plan.schedule), key=lambda p: p.pool_bytes)
     return best

@@ -38,11 +38,14 @@ class MemoryPlan:
     live_bytes: tuple[int, ...]
 
 
-def make_plan(schedule: Schedule) -> MemoryPlan:
+def make_plan(schedule: Schedule, search: bool = True) -> MemoryPlan:
     """Places a schedule.
 
     Layer by layer, tensors stay in one piece where that reaches the lower bound: their rows are then
     evenly spaced and need no table. Otherwise each row finds its own place.
+
+    Args:
+        search: False: quick, with a larger pool perhaps.
     """
     lifetimes = segment_lifetimes(schedule)
     found: list[MemoryPlan] = []
@@ -50,7 +53,7 @@ def make_plan(schedule: Schedule) -> MemoryPlan:
     for whole in (False,) if streams else (True, False):
         blocks = make_blocks(schedule, lifetimes, whole)
         state, live = _live(schedule, blocks)
-        placement = place_blocks(blocks, max(live) - _base(state))
+        placement = place_blocks(blocks, max(live) - _base(state), search)
         found.append(_assemble(schedule, blocks, placement, live, state))
         if found[-1].pool_bytes == found[-1].lower_bound_bytes:
             break

@@ -19,11 +19,13 @@ from vmcu.commands.options import (
     target_option,
 )
 from vmcu.commands.output import print_json, print_table, progress
+from vmcu.cost import DEFAULT_CORE
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
 from vmcu.picture.svg import MARKER as SVG_MARKER
 from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
+from vmcu.planner import wished
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, load_target
 
@@ -42,8 +44,9 @@ def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Com
         graph,
         name,
         streamed=options["stream_inputs"],
-        optimise=options["optimise"],
+        optimise=wished(options["optimise"], options["ram_bytes"]),
         ram_bytes=limits.ram(chip),
+        core=chip.core if chip else DEFAULT_CORE,
     )
 
 
@@ -195,6 +198,7 @@ def print_report(report: dict[str, Any]) -> None:
         ["  code", flash["code_bytes"], "bytes", report["compiler"] or "no compiler found"],
         ["MACs", report["macs"], "", ""],
         ["instructions", report["instructions"], "exact", report["engine"] or "no emulator found"],
+        ["  estimated", report["estimated_instructions"], "", "by the cost model, to compare plans"],
     ]
     if memory["state_bytes"]:
         rows.insert(2, ["  of it state", memory["state_bytes"], "bytes", "survives between runs"])

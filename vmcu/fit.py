@@ -62,7 +62,7 @@ def check_fit(compiled: Compiled, target: Target | None, firmware: Firmware | No
             ways.append(f"allow at least --{what.lower()} {need}")
         else:
             where = f"target '{target.name}'"
-        ways += [_next_board(ram, flash), "use a smaller model or input"]
+        ways += _next_board(ram, flash)
         fix = ", or ".join(ways)
         problems.append(
             Problem(
@@ -105,13 +105,12 @@ def _streaming(compiled: Compiled, room: int) -> list[str]:
     return [f"--stream-input makes the pool {pool:,}, {enough}"]
 
 
-def _next_board(ram: int, flash: int) -> str:
-    """The board with the least memory that suffices."""
+def _next_board(ram: int, flash: int) -> list[str]:
+    """The board with the least memory that suffices, and what helps without any."""
     boards = [t for t in list_targets() if t.clock_hz is not None]
     fits = [t for t in boards if t.ram_bytes >= ram and t.flash_bytes >= flash]
     if not fits:
-        return "no known board has enough memory"
+        return ["use a smaller model or input: no known board has enough memory"]
     best = min(fits, key=lambda t: (t.ram_bytes, t.flash_bytes, t.name))
-    return (
-        f"take a larger board, {best.name} ({best.ram_bytes:,} bytes of RAM, {best.flash_bytes:,} of flash)"
-    )
+    have = f"{best.ram_bytes:,} bytes of RAM, {best.flash_bytes:,} of flash"
+    return [f"take a larger board, {best.name} ({have})", "use a smaller model or input"]

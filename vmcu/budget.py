@@ -29,7 +29,7 @@ def settle(
         raise ValueError("there is nothing to choose from")
     left = list(choice.candidates)
     smallest = choose(choice.candidates, "ram", ram_bytes)
-    failed: dict[Candidate, Firmware | None] = {}
+    failed: dict[Candidate, tuple[Compiled, Firmware | None]] = {}
     while left:
         chosen = choose(left, choice.optimise, ram_bytes)
         if chosen.pool_bytes > ram_bytes:
@@ -40,10 +40,12 @@ def settle(
         firmware = _build(current, build)
         if firmware and firmware.ram_bytes <= ram_bytes:
             return current, firmware
-        failed[chosen] = firmware
+        failed[chosen] = (current, firmware)
         left.remove(chosen)
+    if smallest in failed:
+        return failed[smallest]
     current = compile_choice(replace(choice, chosen=smallest), compiled.project.name)
-    return current, failed[smallest] if smallest in failed else _build(current, build)
+    return current, _build(current, build)
 
 
 def _build(compiled: Compiled, build: Callable[[Compiled], Firmware]) -> Firmware | None:

@@ -83,10 +83,7 @@ def curves_svg(curves: Sequence[Curve], title: str, limit_bytes: int | None = No
             path.append(f"H{_n(px)}V{_n(py)}" if path else f"M{_n(px)} {_n(py)}")
             marks.append(Mark(_n(px), _n(py), "", dot.words))
             if dot.note:
-                fits = px + 8 + len(dot.note) * CHAR < right
-                notes.append(
-                    Mark(_n(px + 8 if fits else px - 8 - len(dot.note) * CHAR), _n(py + above), dot.note)
-                )
+                notes.append(Mark(_n(_beside(px, len(dot.note) * CHAR, n > 0)), _n(py + above), dot.note))
         if path:
             path.append(f"H{_n(right)}")
         drawn.append({"name": curve.name, "path": "".join(path), "dots": marks, "notes": notes})
@@ -113,6 +110,14 @@ def curves_svg(curves: Sequence[Curve], title: str, limit_bytes: int | None = No
             "limits": [Mark(_n(x(v)), "", f"RAM {v:,}") for v in limits],
         },
     )
+
+
+def _beside(x: float, width: float, to_left: bool) -> float:
+    """Where words begin: right or left of a dot, whichever is asked for if there is room."""
+    left, right = x - 8 - width, x + 8
+    if to_left:
+        return left if left > LEFT else right
+    return right if right + width < WIDTH - RIGHT else left
 
 
 def _round_values(low: float, high: float, most: int) -> list[int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 from vmcu.batch import Batch, make_batch, random_batch, unpack
+from vmcu.budget import settle
 from vmcu.codegen.names import project_name
 from vmcu.errors import Exit, VmcuError, fail
 from vmcu.fit import Limits, check_fit
@@ -16,7 +18,7 @@ from vmcu.ir.graph import Array
 from vmcu.ir.quantized import Numerics
 from vmcu.picture.page import report_html
 from vmcu.pipeline import Compiled, compile_graph, load
-from vmcu.planner import Optimise
+from vmcu.planner import Optimise, wished
 from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
 from vmcu.save import PAGE, save_files
@@ -89,12 +91,28 @@ class Model:
             VmcuError: no compiler, or the firmware exceeds the target's memory.
         """
         if hooks not in self._firmware:
-            found = find_compiler(self.compiler)
-            made = build(self.compiled.project, self.target, found, workdir=self._work(hooks), hooks=hooks)
-            if hooks == "none":
-                check_fit(self.compiled, self.target, made, self.limits)
+            made = self._build(self.compiled, hooks, hooks)
             self._firmware[hooks] = made
+        if hooks == "none":
+            check_fit(self.compiled, self.target, self._firmware[hooks], self.limits)
         return self._firmware[hooks]
+
+    def _build(self, compiled: Compiled, hooks: Hooks, folder: str) -> Firmware:
+        found = find_compiler(self.compiler)
+        return build(compiled.project, self.target, found, workdir=self._work(folder), hooks=hooks)
+
+    def settle(self, ram_bytes: int) -> None:
+        """Changes to the plan that suits its wish best within `ram_bytes`, real stack included.
+
+        Builds what it has to; without a compiler, or with a plan that nobody chose, nothing changes.
+        """
+        if self.compiled.choice is None or not self._has_compiler():
+            return
+        numbers = count()
+        self.compiled, firmware = settle(
+            self.compiled, ram_bytes, lambda one: self._build(one, "none", f"none-{next(numbers)}")
+        )
+        self._firmware = {"none": firmware} if firmware else {}
 
     def host_firmware(self, hooks: Hooks = "none") -> Firmware:
         """A build for this machine, with sanitizers."""
@@ -124,7 +142,7 @@ class Model:
         """
         firmware = self.firmware() if self._has_compiler() else None
         measured = self.measure() if firmware and measure and self._has_engine() else None
-        return make_report(self.compiled, self.target, firmware, measured)
+        return make_report(self.compiled, self.target, firmware, measured, budget_bytes=self.limits.ram_bytes)
 
     def save(self, folder: Path | str, report: dict[str, Any] | None = None) -> None:
         """Writes the C project, `report.json` (made anew by default) and `report.html`, atomically.
@@ -172,7 +190,7 @@ def compile(
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     states: Mapping[str, str] | None = None,
     stream_inputs: Collection[str] = (),
-    optimise: Optimise = "ram",
+    optimise: Optimise | None = None,
     compiler: CompilerChoice = "auto",
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
@@ -187,9 +205,11 @@ def compile(
         input_shapes: for dynamic dimensions.
         states: input name -> output name pairs that persist between runs.
         stream_inputs: inputs that the firmware fetches row by row through a callback; "*": all.
-        optimise: "ram": the smallest pool; "speed": layer by layer where that fits.
+        optimise: of the plans that fit: "ram": the smallest pool; "speed": the fewest estimated instructions;
+            "balanced": the smallest pool with few more. By default "speed" with `ram_bytes`, else "ram".
         compiler: "auto", "gcc" or "zig".
-        ram_bytes, flash_bytes: limits below the target's own.
+        ram_bytes, flash_bytes: limits below the target's own. RAM is pool, stack and variables: where a compiler
+            is at hand, plans are built here to know the stack.
 
     Raises:
         VmcuError: with `code` and `problems`, each saying what, where and how to fix.
@@ -201,11 +221,15 @@ def compile(
         graph,
         chosen_name(model, name),
         streamed=stream_inputs,
-        optimise=optimise,
+        optimise=wished(optimise, ram_bytes),
         ram_bytes=limits.ram(chip),
+        core=chip.core,
     )
     check_fit(compiled, chip, None, limits)
-    return Model(compiled, chip, compiler, limits)
+    made = Model(compiled, chip, compiler, limits)
+    if wished(optimise, ram_bytes) != "ram":
+        made.settle(limits.ram(chip) or chip.ram_bytes)
+    return made
 
 
 def chosen_name(model: Path | str, name: str | None) -> str:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from vmcu.codegen.names import c_comment
 from vmcu.errors import Exit, Problem, VmcuError
-from vmcu.memory.plan import peak_holders
+from vmcu.peak import find_peak
 from vmcu.pipeline import Compiled
 from vmcu.planner import best_plan
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
+from vmcu.schedule.tiles import whole_rows
 from vmcu.targets import Target, list_targets
 from vmcu.toolchain import Firmware
+
+SHOWN = 6  # tensors named in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,16 @@ def check_fit(compiled: Compiled, target: Target | None, firmware: Firmware | No
         allowed = min((b for b in (have, limit) if b is not None), default=need)
         if need <= allowed:
             continue
-        option = f"--{what.lower()}"
-        if target is not None and allowed == have:
-            where, fix = f"target '{target.name}'", _what_fits(ram, flash)
+        ways = []
+        if what == "RAM":
+            ways += _streaming(compiled, allowed - (need - project.pool_bytes))
+        if allowed != have or target is None:
+            where = f"--{what.lower()} {allowed:,}"
+            ways.append(f"allow at least --{what.lower()} {need}")
         else:
-            where, fix = (
-                f"{option} {allowed:,}",
-                f"allow at least {option} {need}, or use a smaller model or input",
-            )
+            where = f"target '{target.name}'"
+        ways += _next_board(ram, flash)
+        fix = ", or ".join(ways)
         problems.append(
             Problem(
                 f"needs {need:,} bytes of {what} ({parts}), {need - allowed:,} more than the {allowed:,} there are",
@@ -72,23 +77,41 @@ def check_fit(compiled: Compiled, target: Target | None, firmware: Firmware | No
 
 
 def _what_holds(compiled: Compiled) -> str:
-    """What fills the pool when it is fullest, and what streaming the input would save."""
-    schedule = compiled.plan.schedule
-    task, held = peak_holders(schedule)
-    step = (
-        "before the first step"
-        if task < 0
-        else f"in step {schedule.tasks[min(task, len(schedule.tasks) - 1)].step}"
-    )
-    largest = ", ".join(f"{c_comment(name)} {size:,}" for name, size in held[:4])
-    text = f"most is alive {step} ({largest})"
-    if any(p.streamed for p in schedule.graph.inputs):
-        return text
-    streamed = best_plan(stream_inputs(compiled.graph, [ALL_INPUTS])).pool_bytes
-    return f"{text}; --stream-input would make the pool {streamed:,}"
+    """Which plan this is, and which rows fill its pool when it is fullest."""
+    schedule, peak = compiled.plan.schedule, find_peak(compiled.plan)
+    when = "before the first step" if peak.task < 0 else "after the last step"
+    if peak.step is not None:
+        op = schedule.steps[peak.step]
+        when = f"in step {peak.step}, {op.kind} {c_comment(op.name)}"
+    shown = [f"{c_comment(h.text())}: {h.size_bytes:,}" for h in peak.held[:SHOWN]]
+    rest = sum(h.size_bytes for h in peak.held[SHOWN:])
+    if rest:
+        shown.append(f"{len(peak.held) - SHOWN} more: {rest:,}")
+    plan = "the plan"
+    if compiled.choice is not None:
+        count = len(compiled.choice.candidates)
+        plan = f"the smallest of {count} plans" if count > 1 else "the only plan"
+    return f"{plan} holds {peak.live_bytes:,} bytes {when} ({'; '.join(shown)})"
 
 
-def _what_fits(ram: int, flash: int) -> str:
-    names = [t.name for t in list_targets() if t.ram_bytes >= ram and t.flash_bytes >= flash]
-    fits = f"targets with enough memory: {', '.join(names)}" if names else "no known target has enough memory"
-    return f"{fits}; or use a smaller model or input"
+def _streaming(compiled: Compiled, room: int) -> list[str]:
+    """What --stream-input would do for the pool, if anything."""
+    graph = whole_rows(compiled.graph)
+    if any(p.streamed for p in graph.inputs):
+        return []
+    pool = best_plan(stream_inputs(graph, [ALL_INPUTS])).pool_bytes
+    if pool >= compiled.plan.pool_bytes:
+        return []
+    enough = "which is enough" if pool <= room else "still too much"
+    return [f"--stream-input makes the pool {pool:,}, {enough}"]
+
+
+def _next_board(ram: int, flash: int) -> list[str]:
+    """The board with the least memory that suffices, and what helps without any."""
+    boards = [t for t in list_targets() if t.clock_hz is not None]
+    fits = [t for t in boards if t.ram_bytes >= ram and t.flash_bytes >= flash]
+    if not fits:
+        return ["use a smaller model or input: no known board has enough memory"]
+    best = min(fits, key=lambda t: (t.ram_bytes, t.flash_bytes, t.name))
+    have = f"{best.ram_bytes:,} bytes of RAM, {best.flash_bytes:,} of flash"
+    return [f"take a larger board, {best.name} ({have})", "use a smaller model or input"]

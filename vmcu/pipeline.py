@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmcu.codegen.names import project_name
 from vmcu.codegen.project import make_project
+from vmcu.cost import DEFAULT_CORE
 from vmcu.importer import import_model
 from vmcu.ir.cproject import CProject
 from vmcu.ir.graph import State
 from vmcu.ir.quantized import Numerics, QuantizedGraph
 from vmcu.memory.check import check
-from vmcu.memory.plan import MemoryPlan
+from vmcu.memory.plan import MemoryPlan, make_plan
 from vmcu.memory.tables import Tables, make_tables
 from vmcu.passes import canonicalise
-from vmcu.planner import Optimise, make_best_plan
+from vmcu.planner import STACK_ALLOWANCE_BYTES, Choice, Optimise, choose, list_candidates
 from vmcu.quant.lowering import quantise
+from vmcu.schedule.schedule import Schedule
 from vmcu.schedule.stream_inputs import stream_inputs
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -33,6 +35,7 @@ class Compiled:
         tables: what the checker has approved.
         checked_tasks: number of tasks it simulated.
         project: the C project.
+        choice: how the plan was chosen; None where its schedule was given.
     """
 
     graph: QuantizedGraph
@@ -40,6 +43,7 @@ class Compiled:
     tables: Tables
     checked_tasks: int
     project: CProject
+    choice: Choice | None = None
 
 
 def load(
@@ -66,6 +70,7 @@ def compile_graph(
     streamed: Collection[str] = (),
     optimise: Optimise = "ram",
     ram_bytes: int | None = None,
+    core: str = DEFAULT_CORE,
 ) -> Compiled:
     """Plans, checks and generates.
 
@@ -73,14 +78,36 @@ def compile_graph(
         graph: from `load`.
         name: prefix of the C symbols; made from the model's name by default.
         streamed: inputs that the caller delivers row by row.
-        optimise: "ram" or "speed"; see `planner.make_best_plan`.
-        ram_bytes: what there is, for "speed".
+        optimise: "ram", "balanced" or "speed"; see `planner.choose`.
+        ram_bytes: RAM there is for pool, stack and variables; the latter two get `STACK_ALLOWANCE_BYTES` until a
+            build tells their size (`budget.settle`).
+        core: whose instructions are estimated.
 
     Raises:
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
-    plan = make_best_plan(stream_inputs(graph, streamed) if streamed else graph, optimise, ram_bytes)
+    candidates = list_candidates(stream_inputs(graph, streamed) if streamed else graph, core)
+    limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
+    return compile_choice(Choice(optimise, choose(candidates, optimise, limit), candidates), name)
+
+
+def compile_choice(choice: Choice, name: str | None = None) -> Compiled:
+    """Checks and generates the plan that was chosen."""
+    return replace(compile_plan(choice.chosen.plan, name), choice=choice)
+
+
+def compile_schedule(schedule: Schedule, name: str | None = None) -> Compiled:
+    """Places, checks and generates this schedule, whatever it needs."""
+    return compile_plan(make_plan(schedule), name)
+
+
+def compile_plan(plan: MemoryPlan, name: str | None = None) -> Compiled:
+    """Checks a plan and generates its C.
+
+    Raises:
+        VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
+    """
     tables = make_tables(plan)
     tasks = check(tables)
-    project = make_project(plan, tables, name or project_name(graph.name))
-    return Compiled(plan.schedule.graph, plan, tables, tasks, project)
+    graph = plan.schedule.graph
+    return Compiled(graph, plan, tables, tasks, make_project(plan, tables, name or project_name(graph.name)))

@@ -1,57 +1,222 @@
-"""QuantizedGraph -> MemoryPlan: tries schedules, keeps the one that needs least memory."""
+"""QuantizedGraph -> MemoryPlan: lists schedules, and chooses one for a wish.
+
+Two figures of a candidate decide. Its pool is known only once it is placed, which takes time; its lower bound and
+its estimated instructions (`vmcu/cost.py`) are known before. So every choice goes through the candidates in an order
+that needs few of them placed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf
 from typing import Literal
 
+from vmcu.cost import DEFAULT_CORE, estimate, executed_macs
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.schedule.by_rows import by_rows
-from vmcu.schedule.schedule import layer_by_layer, streamed
+from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
 from vmcu.tiling import tiled
 
-Optimise = Literal["ram", "speed"]
+Optimise = Literal["ram", "balanced", "speed"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
-MOST_SEARCHED = 2  # plans that are searched
-MOST_TILED = 3  # schedules with tiles that are placed
-WORTH_TRYING = 1.02  # lower bound / least lower bound at which a schedule is still placed
+MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
+MOST_TILED = 4  # schedules with tiles
+WORTH_TRYING = 1.02  # quick pool / least quick pool at which a better placement is still searched for
+BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
+STACK_ALLOWANCE_BYTES = 1024
+"""RAM kept for stack and variables before a build has told their size. The most that any measured network takes is
+516 bytes (`python -m bench.cost`)."""
+
+
+def _streamed_sums(graph: QuantizedGraph, listed: Sequence[Schedule]) -> Iterable[Schedule]:
+    rows = by_rows(graph)
+    return streamed(rows) if rows.ops != graph.ops else ()
+
+
+def _tiled(graph: QuantizedGraph, listed: Sequence[Schedule]) -> Iterable[Schedule]:
+    return tiled(by_rows(graph), min(map(lower_bound, listed)))[:MOST_TILED]
+
+
+Generator = Callable[[QuantizedGraph, Sequence[Schedule]], Iterable[Schedule]]
+GENERATORS: tuple[tuple[str, Generator], ...] = (
+    ("layer by layer", lambda graph, listed: [layer_by_layer(graph)]),
+    ("streamed", lambda graph, listed: streamed(graph)),
+    ("streamed, sums by rows", _streamed_sums),
+    ("streamed, tiles of columns", _tiled),
+)
+"""All there is to choose from: what a family of schedules is called, and the function that lists them, given the
+schedules of the families before it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A schedule; what is dear to find out is found out when it is asked for, once.
+
+    Attributes:
+        name: of the generator.
+        schedule: the order of tasks.
+        core: whose instructions are estimated.
+    """
+
+    name: str
+    schedule: Schedule
+    core: str = DEFAULT_CORE
+
+    @cached_property
+    def instructions(self) -> int:
+        """Estimated instructions of one inference."""
+        return estimate(self.schedule, self.core)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates that are executed."""
+        return executed_macs(self.schedule)
+
+    @cached_property
+    def bound_bytes(self) -> int:
+        """No placement is smaller."""
+        return lower_bound(self.schedule)
+
+    @cached_property
+    def quick_plan(self) -> MemoryPlan:
+        """A placement without search."""
+        return make_plan(self.schedule, search=False)
+
+    @cached_property
+    def plan(self) -> MemoryPlan:
+        """Its placement."""
+        quick = self.quick_plan
+        if quick.pool_bytes == quick.lower_bound_bytes:
+            return quick
+        return min(make_plan(self.schedule), quick, key=lambda plan: plan.pool_bytes)
+
+    @property
+    def pool_bytes(self) -> int:
+        """Of its placement."""
+        return self.plan.pool_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A choice and what there was to choose from.
+
+    Attributes:
+        optimise: the wish.
+        chosen: one of `candidates`.
+        candidates: all.
+    """
+
+    optimise: Optimise
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+
+
+def list_candidates(graph: QuantizedGraph, core: str = DEFAULT_CORE) -> tuple[Candidate, ...]:
+    """Every schedule of every generator, none of them placed."""
+    found: list[Candidate] = []
+    for name, generator in GENERATORS:
+        found += [Candidate(name, s, core) for s in generator(graph, [c.schedule for c in found])]
+    return tuple(found)
+
+
+def choose(
+    candidates: Sequence[Candidate], optimise: Optimise = "ram", pool_limit_bytes: int | None = None
+) -> Candidate:
+    """The candidate for a wish; the one with the smallest pool where none fits.
+
+    Args:
+        optimise: "ram": the smallest pool, between equals the fewest estimated instructions. "speed": the fewest
+            estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
+            with at most `BALANCED` times the estimated instructions that "speed" would take.
+        pool_limit_bytes: largest pool that fits.
+    """
+    if optimise == "ram":
+        smallest = _smallest(candidates)
+        if pool_limit_bytes is None or smallest.pool_bytes <= pool_limit_bytes:
+            return smallest
+        return _fastest(candidates, pool_limit_bytes) or smallest
+    fastest = _fastest(candidates, pool_limit_bytes)
+    if fastest is None:
+        return _smallest(candidates)
+    if optimise == "speed":
+        return fastest
+    found = _smallest([c for c in candidates if c.instructions <= fastest.instructions * BALANCED])
+    return found if found.pool_bytes <= fastest.pool_bytes else fastest
+
+
+def _fastest(candidates: Iterable[Candidate], limit: int | None) -> Candidate | None:
+    for candidate in sorted(candidates, key=lambda c: (c.instructions, c.bound_bytes)):
+        if limit is None or (candidate.bound_bytes <= limit and candidate.pool_bytes <= limit):
+            return candidate
+    return None
+
+
+def _smallest(candidates: Sequence[Candidate]) -> Candidate:
+    """The smallest pool, as far as quick placements tell where to look for it."""
+    least: float = inf
+    placed: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.bound_bytes, c.instructions)):
+        if candidate.bound_bytes < least:
+            placed.append(candidate)
+            least = min(least, candidate.quick_plan.pool_bytes)
+    placed.sort(key=lambda c: (c.quick_plan.pool_bytes, c.instructions))
+    best, size = placed[0], placed[0].quick_plan.pool_bytes
+    for candidate in placed[:MOST_SEARCHED]:
+        may_win = candidate.bound_bytes * CLOSE_ENOUGH < size
+        if may_win and candidate.quick_plan.pool_bytes < size * WORTH_TRYING and candidate.pool_bytes < size:
+            best, size = candidate, candidate.pool_bytes
+    return best
+
+
+def wished(optimise: Optimise | None, ram_budget_bytes: int | None) -> Optimise:
+    """What is meant where nothing is said: within a budget the fastest, else the smallest."""
+    return optimise or ("ram" if ram_budget_bytes is None else "speed")
 
 
 def make_best_plan(
-    graph: QuantizedGraph, optimise: Optimise = "ram", ram_bytes: int | None = None
+    graph: QuantizedGraph,
+    optimise: Optimise = "ram",
+    ram_bytes: int | None = None,
+    core: str = DEFAULT_CORE,
 ) -> MemoryPlan:
     """The plan for a wish.
 
     Args:
-        optimise: "ram": the smallest pool. "speed": layer by layer, where rows of a step run in one go and
-            nothing is accumulated through memory, as long as its pool stays within `ram_bytes`.
-        ram_bytes: what there is.
+        optimise: see `choose`.
+        ram_bytes: largest pool, for "speed" and "balanced".
+        core: whose instructions are estimated.
     """
-    if optimise == "speed":
-        plan = make_plan(layer_by_layer(graph))
-        if ram_bytes is None or plan.pool_bytes <= ram_bytes:
-            return plan
-    return best_plan(graph)
+    return choose(list_candidates(graph, core), optimise, ram_bytes).plan
 
 
 def best_plan(graph: QuantizedGraph) -> MemoryPlan:
-    """The smallest pool of: layer by layer, streamed, streamed with accumulation by rows, with tiles of columns.
+    """The smallest pool there is."""
+    return make_best_plan(graph)
 
-    Between equals the earlier one wins: they are listed from the cheapest to run to the dearest. All are
-    placed quickly, then a search improves the best of them.
+
+def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Those that no other beats in pool, estimated instructions and multiply-accumulates; smallest pool first.
+
+    Places every candidate that may be one of them.
     """
-    rows = by_rows(graph)
-    schedules = [layer_by_layer(graph), *streamed(graph)]
-    if rows.ops != graph.ops:
-        schedules += streamed(rows)
-    schedules.sort(key=lower_bound)
-    tiles = tiled(rows, lower_bound(schedules[0]))[:MOST_TILED]
-    hopeful = lower_bound(schedules[0]) * WORTH_TRYING
-    schedules = [*(s for s in schedules if lower_bound(s) <= hopeful), *tiles]
-    plans = sorted((make_plan(s, search=False) for s in schedules), key=lambda plan: plan.pool_bytes)
-    best = plans[0]
-    for plan in plans[:MOST_SEARCHED]:
-        may_win = plan.lower_bound_bytes < best.pool_bytes / CLOSE_ENOUGH
-        if may_win and plan.pool_bytes < best.pool_bytes * WORTH_TRYING:
-            best = min(best, make_plan(plan.schedule), key=lambda p: p.pool_bytes)
-    return best
+    listed = list(candidates)
+    hopeful = [
+        c
+        for c in listed
+        if not any(
+            other.quick_plan.pool_bytes < c.bound_bytes
+            and other.instructions <= c.instructions
+            and other.macs <= c.macs
+            for other in listed
+        )
+    ]
+    found: list[Candidate] = []
+    for candidate in sorted(hopeful, key=lambda c: (c.pool_bytes, c.instructions, c.macs)):
+        if not any(
+            other.instructions <= candidate.instructions and other.macs <= candidate.macs for other in found
+        ):
+            found.append(candidate)
+    return tuple(found)

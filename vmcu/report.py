@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmcu.codegen.names import c_comment
+from vmcu.cost import estimate_steps
 from vmcu.pipeline import Compiled
 from vmcu.run import RunReport
 from vmcu.targets import Target
@@ -34,6 +35,7 @@ def make_report(
     firmware: Firmware | None,
     measured: Measured | None,
     checks: Sequence[str] = (),
+    budget_bytes: int | None = None,
 ) -> dict[str, Any]:
     """The report as JSON-ready values; None stands for what was not measured.
 
@@ -43,6 +45,7 @@ def make_report(
         firmware: its build, where a compiler was found.
         measured: a run, where an engine was found.
         checks: further sentences about what was proven.
+        budget_bytes: RAM the user allowed.
     """
     graph, plan, project = compiled.graph, compiled.plan, compiled.project
     stack = static = code = flash = ram = None
@@ -52,6 +55,8 @@ def make_report(
         code = flash - project.weights_bytes - project.tables_bytes
     instructions = measured.run.instructions[0] if measured and measured.run.instructions else None
     profile = measured.profile if measured else None
+    estimated = estimate_steps(plan.schedule, target.core)
+    choice = compiled.choice
     layers = []
     for i, op in enumerate(plan.schedule.steps):
         out = graph.tensors[op.output]
@@ -62,6 +67,7 @@ def make_report(
                 "macs": op.macs(graph.ins(op), out),
                 "output_shape": list(out.shape),
                 "instructions": profile[i] if profile else None,
+                "estimated_instructions": estimated[i],
             }
         )
     return {
@@ -72,6 +78,13 @@ def make_report(
         "optimise": firmware.optimise if firmware else None,
         "engine": f"{measured.run.engine} {measured.run.version}" if measured else None,
         "numerics": graph.numerics,
+        "planning": {
+            "optimise": choice.optimise if choice else None,
+            "ram_budget_bytes": budget_bytes,
+            "streamed_inputs": [c_comment(p.name) for p in graph.inputs if p.streamed],
+            "schedule": choice.chosen.name if choice else None,
+            "candidates": len(choice.candidates) if choice else 1,
+        },
         "memory": {
             "pool_bytes": project.pool_bytes,
             "lower_bound_bytes": plan.lower_bound_bytes,
@@ -90,6 +103,7 @@ def make_report(
         },
         "macs": graph.macs,
         "instructions": instructions,
+        "estimated_instructions": sum(estimated),
         "layers": layers,
         "checks": [
             f"independent checker: {compiled.checked_tasks} tasks simulated on tagged memory",

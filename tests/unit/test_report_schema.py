@@ -80,6 +80,28 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(report["memory"][name] is not None for name in SIZE_FIELDS)
 
 
+def test_what_was_asked_and_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a compiler 1,024 bytes are kept for the stack: 13,500 are too few for the pool of 12,992."""
+    without_compiler(monkeypatch)
+    asked: dict[str, Any] = {"ram_bytes": 13_500, "stream_inputs": ["*"]}
+    report = vmcu.compile(MODEL, "cortex-m4", **asked).make_report(measure=False)
+    validate(report)
+    assert report["planning"] == {
+        "optimise": "speed",
+        "ram_budget_bytes": 13_500,
+        "streamed_inputs": ["input"],
+        "schedule": "streamed",
+        "candidates": 7,
+    }
+    assert report["memory"]["pool_bytes"] == 4928
+    assert report["estimated_instructions"] == sum(x["estimated_instructions"] for x in report["layers"]) > 0
+    plain = vmcu.compile(MODEL, "cortex-m4").make_report(measure=False)
+    assert plain["planning"]["optimise"] == "ram" and plain["planning"]["ram_budget_bytes"] is None
+    assert (
+        vmcu.compile(MODEL, "cortex-m4", optimise="speed", ram_bytes=14_016).compiled.plan.pool_bytes == 12992
+    )
+
+
 @has_compiler
 def test_with_a_compiler(model: vmcu.api.Model) -> None:
     report = model.make_report(measure=False)

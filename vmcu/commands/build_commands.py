@@ -19,31 +19,43 @@ from vmcu.commands.options import (
     target_option,
 )
 from vmcu.commands.output import print_json, print_table, progress
+from vmcu.commands.pareto import draw, estimates, find_fronts, print_fronts
+from vmcu.cost import DEFAULT_CORE, estimate
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
+from vmcu.ir.quantized import QuantizedGraph
+from vmcu.picture.curve import MARKER as CURVE_MARKER
+from vmcu.picture.curve import curves_svg
 from vmcu.picture.svg import MARKER as SVG_MARKER
 from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
+from vmcu.planner import wished
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, load_target
 
 
-def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Compiled:
-    """Runs the pipeline with the planning options of the command line."""
-    graph = load(
+def open_graph(model: Path, options: dict[str, Any]) -> QuantizedGraph:
+    """Reads the model with the options of the command line."""
+    return load(
         model,
         numerics=options["numerics"],
         input_shapes=shapes_mapping(options["input_shapes"]),
         states=states_mapping(options["states"]),
     )
+
+
+def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Compiled:
+    """Runs the pipeline with the planning options of the command line."""
+    graph = open_graph(model, options)
     name = vmcu.api.chosen_name(model, options["name"])
     limits = Limits(options["ram_bytes"], options["flash_bytes"])
     return compile_graph(
         graph,
         name,
         streamed=options["stream_inputs"],
-        optimise=options["optimise"],
+        optimise=wished(options["optimise"], options["ram_bytes"]),
         ram_bytes=limits.ram(chip),
+        core=chip.core if chip else DEFAULT_CORE,
     )
 
 
@@ -51,16 +63,42 @@ def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Com
 @model_argument
 @target_option(required=False)
 @planning_options
-@click.option("--svg", type=click.Path(path_type=Path), help="Also draw the pool over time to this SVG file.")
+@click.option(
+    "--pareto",
+    "show_pareto",
+    is_flag=True,
+    help="Instead: the plans that no other beats in RAM and estimated instructions, input in RAM and streamed.",
+)
+@click.option(
+    "--cpi",
+    type=click.FloatRange(0, 100, min_open=True),
+    help="Cycles per instruction to assume: adds estimated cycles, and ms where TARGET has a clock.",
+)
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path),
+    help="Also draw the pool over time, or with --pareto the curve, to this SVG file.",
+)
 @json_option
-def plan(model: Path, target: str | None, svg: Path | None, as_json: bool, **options: Any) -> int:
+def plan(
+    model: Path,
+    target: str | None,
+    show_pareto: bool,
+    cpi: float | None,
+    svg: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Shows memory per step, the peak, its lower bound, and whether the model fits.
 
-    The drawing of --svg is made whether it fits or not.
+    The drawing of --svg is made whether it fits or not. --pareto places every schedule there is; nothing it shows
+    is refused for its size.
     """
     if svg is not None:
-        refuse_foreign_file(svg, SVG_MARKER)
+        refuse_foreign_file(svg, CURVE_MARKER if show_pareto else SVG_MARKER)
     chip = load_target(target) if target else None
+    if show_pareto:
+        return _pareto(model, chip, cpi, svg, as_json, options)
     with progress("planning"):
         compiled = open_model(model, chip, options)
     made = compiled.plan
@@ -85,6 +123,7 @@ def plan(model: Path, target: str | None, svg: Path | None, as_json: bool, **opt
                 "live_bytes": peak[i],
             }
         )
+    estimated = estimate(schedule, chip.core if chip else DEFAULT_CORE)
     trouble: VmcuError | None = None
     limits = Limits(options["ram_bytes"], options["flash_bytes"])
     try:
@@ -104,6 +143,10 @@ def plan(model: Path, target: str | None, svg: Path | None, as_json: bool, **opt
                 "weights_bytes": compiled.project.weights_bytes,
                 "tables_bytes": compiled.project.tables_bytes,
                 "macs": graph.macs,
+                "optimise": compiled.choice.optimise if compiled.choice else None,
+                "schedule": compiled.choice.chosen.name if compiled.choice else None,
+                "estimated_instructions": estimated,
+                **estimates(estimated, chip, cpi),
                 "steps": steps,
                 "largest_steps": [s["step"] for s in largest],
                 "fits": None if chip is None and limits == Limits() else trouble is None,
@@ -122,12 +165,38 @@ def plan(model: Path, target: str | None, svg: Path | None, as_json: bool, **opt
         flash = compiled.project.weights_bytes + compiled.project.tables_bytes
         click.echo(f"constants     {flash:>12,} bytes of flash (code comes on top)")
         click.echo(f"MACs          {graph.macs:>12,}")
+        click.echo(f"instructions  {estimated:>12,} estimated for {chip.core if chip else DEFAULT_CORE}")
+        timing = estimates(estimated, chip, cpi)
+        if timing["estimated_cycles"] is not None:
+            click.echo(
+                f"cycles        {timing['estimated_cycles']:>12,} estimated, at {cpi:g} an instruction"
+            )
+        if timing["estimated_ms"] is not None:
+            click.echo(f"ms            {timing['estimated_ms']:>12,.3f} estimated (zero wait state)")
         click.echo("largest steps " + ", ".join(f"{s['step']} ({s['live_bytes']:,} bytes)" for s in largest))
         if chip and trouble is None:
             room = chip.ram_bytes - made.pool_bytes
             click.echo(f"fits          {chip.name}: {room:,} bytes of RAM left for stack and your firmware")
     if trouble is not None:
         raise trouble
+    return int(Exit.OK)
+
+
+def _pareto(
+    model: Path,
+    chip: Target | None,
+    cpi: float | None,
+    svg: Path | None,
+    as_json: bool,
+    options: dict[str, Any],
+) -> int:
+    with progress("placing every plan"):
+        graph = open_graph(model, options)
+        ram = Limits(options["ram_bytes"], None).ram(chip)
+        fronts = find_fronts(graph, options["stream_inputs"], chip.core if chip else DEFAULT_CORE, ram)
+    if svg is not None:
+        save_file(svg, curves_svg(draw(fronts), vmcu.api.chosen_name(model, options["name"]), ram))
+    print_fronts(fronts, graph, chip, ram, cpi, as_json)
     return int(Exit.OK)
 
 
@@ -195,6 +264,7 @@ def print_report(report: dict[str, Any]) -> None:
         ["  code", flash["code_bytes"], "bytes", report["compiler"] or "no compiler found"],
         ["MACs", report["macs"], "", ""],
         ["instructions", report["instructions"], "exact", report["engine"] or "no emulator found"],
+        ["  estimated", report["estimated_instructions"], "", "by the cost model, to compare plans"],
     ]
     if memory["state_bytes"]:
         rows.insert(2, ["  of it state", memory["state_bytes"], "bytes", "survives between runs"])

@@ -81,14 +81,15 @@ def planning_options(function: F) -> F:
     """Everything that shapes the plan."""
     for option in (
         click.option("--flash", "flash_bytes", type=Size(), help="Flash limit, e.g. 512K."),
-        click.option("--ram", "ram_bytes", type=Size(), help="RAM limit, e.g. 64K."),
+        click.option(
+            "--ram", "ram_bytes", type=Size(), help="RAM budget for pool, stack and variables, e.g. 64K."
+        ),
         click.option(
             "--optimize",
             "optimise",
-            type=click.Choice(["ram", "speed"]),
-            default="ram",
-            show_default=True,
-            help="Smallest pool, or layer by layer where that fits.",
+            type=click.Choice(["ram", "balanced", "speed"]),
+            help="Of the plans that fit: smallest pool, fewest estimated instructions, or the smallest with "
+            "few more.  [default: speed with --ram, else ram]",
         ),
         click.option(
             "--stream-input",

@@ -96,25 +96,6 @@ def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
     return life
 
 
-def peak_holders(schedule: Schedule) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """The task during which most bytes are alive, and the tensors alive there with their bytes, largest first.
-
-    Task -1 is the time before the first task: the inputs alone.
-    """
-    lifetimes = segment_lifetimes(schedule)
-    live = [0] * (len(schedule.tasks) + 3)
-    for (name, _), (born, died) in lifetimes.items():
-        live[born + 1] += schedule.graph.tensors[name].segment_bytes
-        live[died + 2] -= schedule.graph.tensors[name].segment_bytes
-    totals = list(accumulate(live))
-    task = totals.index(max(totals)) - 1
-    held: dict[str, int] = {}
-    for (name, _), (born, died) in lifetimes.items():
-        if born <= task <= died:
-            held[name] = held.get(name, 0) + schedule.graph.tensors[name].segment_bytes
-    return task, tuple(sorted(held.items(), key=lambda item: (-item[1], item[0])))
-
-
 def make_blocks(schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]], whole: bool) -> list[Block]:
     """Blocks to place: tensors in one piece (`whole`) or row by row; inputs and outputs always in one."""
     graph = schedule.graph

@@ -41,3 +41,9 @@ def tile_columns(graph: QuantizedGraph, names: Collection[str], tiles: int) -> Q
         chosen -= refused
     tensors = MappingProxyType({name: seen(name) for name in graph.tensors})
     return replace(graph, tensors=tensors).verify()
+
+
+def whole_rows(graph: QuantizedGraph) -> QuantizedGraph:
+    """The same without tiles."""
+    tensors = {name: replace(tensor, tiles=1) for name, tensor in graph.tensors.items()}
+    return replace(graph, tensors=MappingProxyType(tensors))

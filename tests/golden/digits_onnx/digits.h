@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define DIGITS_VERSION "0.1.0"
-#define DIGITS_POOL_BYTES 236
+#define DIGITS_POOL_BYTES 228
 #define DIGITS_POOL_ALIGN 4
 #define DIGITS_STATE_BYTES 0 /* leading part of the pool that survives a run */
 

@@ -38,7 +38,7 @@
 
 typedef char digits_check_pool_fits_addresses[DIGITS_POOL_BYTES <= INT32_MAX ? 1 : -1];
 typedef char digits_check_states_lie_in_pool[DIGITS_STATE_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
-typedef char digits_check_input_lies_in_pool[108 + DIGITS_INPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
+typedef char digits_check_input_lies_in_pool[0 + DIGITS_INPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
 typedef char digits_check_output_lies_in_pool[0 + DIGITS_OUTPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
 
 static void conv_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
@@ -227,7 +227,7 @@ static void softmax_1(const int8_t *const *in, int8_t *out, const int32_t *exps)
 }
 
 /* Step 0: Conv2D n16
- * 8x8x2 -> 8x8x4; quantizelinear21 lies in pool bytes 0..111. */
+ * 8x8x2 -> 8x8x4; quantizelinear21 lies in pool bytes 20..223. */
 VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[9];
@@ -245,7 +245,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
                         in[n] = pad_m5;
                         continue;
                     }
-                    in[n] = pool + 108 + (y * 4 + x) * 4;
+                    in[n] = pool + 0 + (y * 4 + x) * 4;
                     VMCU_READ(in[n], 4U, 0U, (uint32_t)(y * 4 + x));
                 }
             }
@@ -256,7 +256,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 1: Conv2D n33
- * 8x8x4 -> 8x8x4; quantizelinear36 lies in pool bytes 104..235. */
+ * 8x8x4 -> 8x8x4; quantizelinear36 lies in pool bytes 0..135. */
 VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[9];
@@ -285,7 +285,7 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 2: Binary n43
- * 8x8x4 + 8x8x4 -> 8x8x4; quantizelinear46 lies in pool bytes 0..119. */
+ * 8x8x4 + 8x8x4 -> 8x8x4; quantizelinear46 lies in pool bytes 20..223. */
 VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[2];
@@ -303,7 +303,7 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 3: MaxPool n53
- * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 124..235. */
+ * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 0..227. */
 VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[2];
@@ -328,13 +328,13 @@ VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 4: SumRows n63
- * 4x4x4 -> 1x1x4; quantizelinear66.sums lies in pool bytes 204..219. */
+ * 4x4x4 -> 1x1x4; quantizelinear66.sums lies in pool bytes 208..223. */
 VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[1];
     int32_t row;
     for (row = first; row < end; row++) {
-        int8_t *out = pool + 204;
+        int8_t *out = pool + 208;
         if (row > 0) {
             VMCU_READ(out, 16U, 8U, (uint32_t)(0));
         }
@@ -355,7 +355,7 @@ VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end)
     for (row = first; row < end; row++) {
         int8_t *out = pool + 0;
         VMCU_WRITTEN(out, 4U, 5U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        in[0] = pool + 204;
+        in[0] = pool + 208;
         VMCU_READ(in[0], 16U, 8U, (uint32_t)(row));
         finish_1(in, out, s5_multipliers, s5_shifts);
         VMCU_DONE(5U, row, out, 4U);
@@ -363,13 +363,13 @@ VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 6: Dense n80
- * 1x1x4 -> 1x1x3; quantizelinear83 lies in pool bytes 233..235. */
+ * 1x1x4 -> 1x1x3; quantizelinear83 lies in pool bytes 221..223. */
 VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[1];
     int32_t row;
     for (row = first; row < end; row++) {
-        int8_t *out = pool + 233;
+        int8_t *out = pool + 221;
         VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 0;
         VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
@@ -387,7 +387,7 @@ VMCU_STEP step_7(int8_t *pool, int32_t first, int32_t end)
     for (row = first; row < end; row++) {
         int8_t *out = pool + 0;
         VMCU_WRITTEN(out, 3U, 7U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        in[0] = pool + 233;
+        in[0] = pool + 221;
         VMCU_READ(in[0], 3U, 6U, (uint32_t)(row));
         softmax_1(in, out, s7_exps);
         VMCU_DONE(7U, row, out, 3U);
@@ -400,90 +400,84 @@ static void stage_0(int8_t *pool)
     {
         int32_t k;
         for (k = 0; k < 2; k++) {
-            step_0(pool, k * 12, 6 + k * 8);
-            step_1(pool, k * 8, 1 + k * 8);
-            step_2(pool, k * 8, 1 + k * 8);
-            step_0(pool, 6 + k * 8, 7 + k * 8);
-            step_1(pool, 1 + k * 8, 2 + k * 8);
-            step_2(pool, 1 + k * 8, 2 + k * 8);
+            step_0(pool, k * 2, 2 + k);
+            step_0(pool, 4 + k * 2, 6 + k);
+            step_1(pool, k, 1 + k);
+            step_2(pool, k, 1 + k);
+            step_0(pool, 8 + k * 2, 10 + k);
+            step_1(pool, 4 + k, 5 + k);
+            step_2(pool, 4 + k, 5 + k);
+            step_3(pool, k, 1 + k);
+        }
+    }
+    step_0(pool, 3, 4);
+    {
+        int32_t k;
+        for (k = 0; k < 2; k++) {
             step_0(pool, 7 + k * 8, 8 + k * 8);
             step_1(pool, 2 + k * 8, 3 + k * 8);
             step_2(pool, 2 + k * 8, 3 + k * 8);
-            step_1(pool, 3 + k * 8, 4 + k * 8);
-            step_2(pool, 3 + k * 8, 4 + k * 8);
-            step_0(pool, 8 + k * 8, 10 + k * 8);
-            step_1(pool, 4 + k * 8, 5 + k * 8);
-            step_2(pool, 4 + k * 8, 5 + k * 8);
-            step_3(pool, k * 4, 1 + k * 4);
-            step_0(pool, 10 + k * 8, 11 + k * 8);
-            step_1(pool, 5 + k * 8, 6 + k * 8);
-            step_2(pool, 5 + k * 8, 6 + k * 8);
-            step_3(pool, 1 + k * 4, 2 + k * 4);
             step_0(pool, 11 + k * 8, 12 + k * 8);
             step_1(pool, 6 + k * 8, 7 + k * 8);
             step_2(pool, 6 + k * 8, 7 + k * 8);
             step_3(pool, 2 + k * 4, 3 + k * 4);
+            step_1(pool, 3 + k * 8, 4 + k * 8);
+            step_2(pool, 3 + k * 8, 4 + k * 8);
             step_1(pool, 7 + k * 8, 8 + k * 8);
             step_2(pool, 7 + k * 8, 8 + k * 8);
             step_3(pool, 3 + k * 4, 4 + k * 4);
+            step_0(pool, 12 + k * 8, 14 + k * 8);
+            step_1(pool, 8 + k * 8, 9 + k * 8);
+            step_2(pool, 8 + k * 8, 9 + k * 8);
+            step_0(pool, 16 + k * 8, 18 + k * 8);
+            step_1(pool, 12 + k * 8, 13 + k * 8);
+            step_2(pool, 12 + k * 8, 13 + k * 8);
+            step_3(pool, 4 + k * 4, 5 + k * 4);
+            step_0(pool, 14 + k * 8, 15 + k * 8);
+            step_1(pool, 9 + k * 8, 10 + k * 8);
+            step_2(pool, 9 + k * 8, 10 + k * 8);
+            step_0(pool, 18 + k * 8, 19 + k * 8);
+            step_1(pool, 13 + k * 8, 14 + k * 8);
+            step_2(pool, 13 + k * 8, 14 + k * 8);
+            step_3(pool, 5 + k * 4, 6 + k * 4);
         }
     }
     {
         int32_t k;
         for (k = 0; k < 2; k++) {
-            step_0(pool, 20 + k * 2, 22 + k);
-            step_1(pool, 16 + k, 17 + k);
-            step_2(pool, 16 + k, 17 + k);
+            step_0(pool, 23 + k * 4, 24 + k * 4);
+            step_1(pool, 18 + k * 4, 19 + k * 4);
+            step_2(pool, 18 + k * 4, 19 + k * 4);
         }
     }
-    step_0(pool, 23, 24);
-    step_1(pool, 18, 19);
-    step_2(pool, 18, 19);
-    step_1(pool, 19, 20);
-    step_2(pool, 19, 20);
+    step_3(pool, 10, 11);
     {
         int32_t k;
         for (k = 0; k < 2; k++) {
-            step_0(pool, 24 + k * 2, 26 + k);
-            step_1(pool, 20 + k, 21 + k);
-            step_2(pool, 20 + k, 21 + k);
-            step_3(pool, 8 + k, 9 + k);
-        }
-    }
-    step_0(pool, 27, 28);
-    {
-        int32_t k;
-        for (k = 0; k < 2; k++) {
-            step_1(pool, 22 + k, 23 + k);
-            step_2(pool, 22 + k, 23 + k);
-            step_3(pool, 10 + k, 11 + k);
-        }
-    }
-    {
-        int32_t k;
-        for (k = 0; k < 2; k++) {
+            step_1(pool, 19 + k * 5, 20 + k * 5);
+            step_2(pool, 19 + k * 5, 20 + k * 5);
+            step_1(pool, 23 + k * 5, 24 + k * 5);
+            step_2(pool, 23 + k * 5, 24 + k * 5);
+            step_3(pool, 11 + k, 12 + k);
             step_0(pool, 28 + k * 2, 30 + k);
-            step_1(pool, 24 + k, 25 + k);
-            step_2(pool, 24 + k, 25 + k);
         }
     }
+    step_1(pool, 25, 26);
+    step_2(pool, 25, 26);
+    step_1(pool, 29, 30);
+    step_2(pool, 29, 30);
+    step_3(pool, 13, 14);
     step_0(pool, 31, 32);
     {
         int32_t k;
-        for (k = 0; k < 3; k++) {
+        for (k = 0; k < 2; k++) {
             step_1(pool, 26 + k, 27 + k);
             step_2(pool, 26 + k, 27 + k);
+            step_1(pool, 30 + k, 31 + k);
+            step_2(pool, 30 + k, 31 + k);
+            step_3(pool, 14 + k, 15 + k);
         }
     }
-    {
-        int32_t k;
-        for (k = 0; k < 3; k++) {
-            step_3(pool, 12 + k, 13 + k);
-            step_1(pool, 29 + k, 30 + k);
-            step_2(pool, 29 + k, 30 + k);
-        }
-    }
-    step_3(pool, 15, 16);
 }
 
 /* Stage 1: steps 4 to 7, row by row. */
@@ -502,7 +496,7 @@ static int digits_bad_pool(const void *pool)
 
 int8_t *digits_input(void *pool)
 {
-    return (int8_t *)(void *)((int8_t *)pool + 108);
+    return (int8_t *)(void *)((int8_t *)pool + 0);
 }
 
 int8_t *digits_output(void *pool)
@@ -533,7 +527,7 @@ int digits_run(void *pool_)
     {
         uint32_t r;
         for (r = 0U; r < 32U; r++) {
-            VMCU_WRITTEN(pool + 108 + r * 4U, 4U, 0U, r);
+            VMCU_WRITTEN(pool + 0 + r * 4U, 4U, 0U, r);
         }
     }
 #endif

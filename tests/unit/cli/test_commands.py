@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from vmcu.pipeline import load
 from vmcu.quant.reference import Reference
 from vmcu.targets import list_targets
 
+MNIST = Path(__file__).parents[3] / "models" / "mnist_cnn" / "model.onnx"
 HOST = ("-t", "cortex-m4", "--engine", "host")
 COMMANDS = ("doctor", "targets", "ops", "plan", "compile", "run", "verify")
 
@@ -140,6 +142,79 @@ def test_plan_that_does_not_fit_is_shown_all_the_same(files: Path) -> None:
 
 def test_plan_without_a_limit_says_nothing_of_fitting(files: Path) -> None:
     assert vmcu("plan", files / "net.onnx", "--json").json["fits"] is None
+
+
+def test_plan_says_what_it_estimates_and_no_time_without_a_clock_and_a_rate(files: Path) -> None:
+    found = vmcu("plan", files / "net.onnx", "--json").json
+    assert found["optimise"] == "ram" and found["schedule"] == "layer by layer"
+    assert found["estimated_instructions"] > 3888
+    assert found["estimated_cycles"] is None and found["estimated_ms"] is None
+    core = vmcu("plan", files / "net.onnx", "-t", "cortex-m4", "--cpi", "2", "--json").json
+    assert core["estimated_cycles"] == 2 * found["estimated_instructions"] and core["estimated_ms"] is None
+    board = vmcu("plan", files / "net.onnx", "-t", "nucleo-f411re", "--cpi", "2", "--json").json
+    assert board["estimated_ms"] == round(board["estimated_cycles"] / 100_000, 3)
+    text = vmcu("plan", files / "net.onnx", "-t", "nucleo-f411re", "--cpi", "2").out
+    assert "estimated for cortex-m4" in text and "estimated (zero wait state)" in text
+    assert " ms" not in vmcu("plan", files / "net.onnx", "-t", "nucleo-f411re").out
+
+
+def test_plan_within_a_budget_is_the_fastest_unless_something_else_is_asked(files: Path) -> None:
+    assert vmcu("plan", files / "net.onnx", "--ram", "16K", "--json").json["optimise"] == "speed"
+    for wish in ("ram", "balanced", "speed"):
+        found = vmcu("plan", files / "net.onnx", "--ram", "16K", "--optimize", wish, "--json").json
+        assert found["optimise"] == wish and found["fits"] is True
+
+
+def test_pareto(files: Path) -> None:
+    found = vmcu("plan", MNIST, "--pareto", "-t", "nucleo-f411re", "--ram", "8K", "--json")
+    assert found.code == 0 and found.json["core"] == "cortex-m4"
+    resident, streamed = found.json["curves"]
+    assert (resident["input"], streamed["input"]) == ("resident", "streamed")
+    for curve in (resident, streamed):
+        pools = [p["pool_bytes"] for p in curve["plans"]]
+        counts = [p["estimated_instructions"] for p in curve["plans"]]
+        assert pools == sorted(set(pools)) and counts == sorted(set(counts), reverse=True)
+        assert [p["fits"] for p in curve["plans"]] == [pool <= 8192 for pool in pools]
+        assert [w for p in curve["plans"] for w in p["chosen_by"]] == ["ram", "balanced", "speed"]
+    assert resident["plans"][0]["pool_bytes"] == vmcu("plan", MNIST, "--json").json["pool_bytes"]
+    alone = vmcu("plan", MNIST, "--stream-input", "--json").json
+    assert streamed["plans"][0]["pool_bytes"] == alone["pool_bytes"]
+    assert streamed["plans"][0]["estimated_instructions"] == alone["estimated_instructions"]
+
+
+def test_pareto_as_a_table_and_a_picture(files: Path, tmp_path: Path) -> None:
+    svg = tmp_path / "curve.svg"
+    for _ in range(2):  # its own file may be replaced
+        found = vmcu("plan", MNIST, "--pareto", "--svg", svg, "--ram", "8K")
+        assert found.code == 0
+    words = found.out.splitlines()
+    assert words[0].split() == [
+        "input",
+        "schedule",
+        "pool",
+        "bytes",
+        "estimated",
+        "instructions",
+        "MACs",
+        "fits",
+        "--optimize",
+    ]
+    assert any(line.startswith("resident  layer by layer") and " no" in line for line in words)
+    assert "Instructions are estimates for cortex-m4, not counts" in found.out
+    root = ElementTree.fromstring(svg.read_text())
+    dots = [e for e in root.iter() if e.tag.endswith("circle")]
+    assert len(dots) == len([line for line in words if line.startswith(("resident", "streamed"))])
+    assert "prefers-color-scheme: dark" in svg.read_text() and "http" not in svg.read_text().replace(
+        "http://www.w3.org/2000/svg", ""
+    )
+    refused = vmcu("plan", MNIST, "--svg", svg)  # a map is not written over a curve
+    assert refused.code == 1 and "did not write it" in refused.err
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_budgets_of_run_and_verify(command: str, files: Path) -> None:
+    options = (*HOST, "--ram", "8K", "--stream-input", "--optimize", "balanced")
+    assert vmcu(command, files / "net.onnx", *options).code == 0
 
 
 def test_plan_of_a_dynamic_shape(files: Path) -> None:

@@ -10,11 +10,16 @@ import pytest
 from vmcu.budget import settle
 from vmcu.errors import Exit, fail
 from vmcu.pipeline import Compiled, compile_graph, load
-from vmcu.planner import Optimise
+from vmcu.planner import Optimise, choose, list_candidates
 from vmcu.toolchain import Compiler, Firmware
 
-GRAPH = load(Path(__file__).parents[2] / "models" / "mnist_cnn" / "model.onnx")  # pools 4,592, 4,928, 12,992
+GRAPH = load(Path(__file__).parents[2] / "models" / "mnist_cnn" / "model.onnx")
 STACK = 100
+FOUND = list_candidates(GRAPH)
+LEAST = choose(FOUND).pool_bytes
+FASTEST = choose(FOUND, "speed").pool_bytes
+SECOND = choose(FOUND, "speed", FASTEST - 1).pool_bytes  # the fastest that is smaller
+THIRD = choose(FOUND, "speed", SECOND - 1).pool_bytes
 FIRMWARE = Firmware(
     Path("x.elf"),
     compile_graph(GRAPH).project,
@@ -48,22 +53,27 @@ def settled(
     return made.plan.pool_bytes, firmware.ram_bytes if firmware else None, built
 
 
+def test_the_networks_plans_differ() -> None:
+    assert LEAST <= THIRD < SECOND < FASTEST
+
+
 def test_the_fastest_that_fits_to_the_byte() -> None:
-    assert settled(12992 + STACK, {}) == (12992, 13092, [12992])
-    assert settled(12992 + STACK - 1, {}) == (4928, 5028, [12992, 4928])
-    assert settled(4928 + STACK, {}) == (4928, 5028, [4928])
-    assert settled(10**6, {}, "balanced")[0] == 4592
+    assert settled(FASTEST + STACK, {}) == (FASTEST, FASTEST + STACK, [FASTEST])
+    assert settled(FASTEST + STACK - 1, {}) == (SECOND, SECOND + STACK, [FASTEST, SECOND])
+    assert settled(SECOND + STACK, {}) == (SECOND, SECOND + STACK, [SECOND])
+    assert settled(10**6, {}, "balanced")[0] == choose(FOUND, "balanced").pool_bytes
 
 
 def test_a_stack_beyond_the_allowance() -> None:
-    assert settled(20_000, {12992: 8000}) == (4928, 5028, [12992, 4928])
-    assert settled(20_000, {12992: 8000, 4928: 15_073})[0] == 4592
+    assert settled(20_000, {FASTEST: 8000}) == (SECOND, SECOND + STACK, [FASTEST, SECOND])
+    assert settled(20_000, {FASTEST: 8000, SECOND: 20_001 - SECOND})[0] == THIRD
 
 
 def test_none_fits() -> None:
-    assert settled(4592 + STACK - 1, {}) == (4592, 4692, [4592, 4592])  # two plans are that small
-    assert settled(100, {}) == (4592, 4692, [4592])
-    assert settled(5000, {4592: -1, 4928: -1})[:2] == (4592, None)
+    pool, ram, built = settled(LEAST + STACK - 1, {})
+    assert (pool, ram) == (LEAST, LEAST + STACK) and LEAST in built
+    assert settled(100, {})[:2] == (LEAST, LEAST + STACK)
+    assert settled(5000, dict.fromkeys((c.pool_bytes for c in FOUND), -1))[:2] == (LEAST, None)
 
 
 def test_other_errors_are_not_swallowed() -> None:

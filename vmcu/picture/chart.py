@@ -231,7 +231,8 @@ def describe(scene: Scene, item: Item, box: Box) -> str:
     if item.role == "scratch":
         lines.append("scratch")
     else:
-        rows = f"row {box.first}" if box.end == box.first + 1 else f"rows {box.first} to {box.end - 1}"
+        one = box.end == box.first + 1
+        rows = f"{item.unit} {box.first}" if one else f"{item.unit}s {box.first} to {box.end - 1}"
         lines.append(f"{rows} of {item.rows}" + ("" if item.role == "tensor" else f" ({item.role})"))
     count = box.end - box.first
     each = f" ({count} x {item.row_bytes:,})" if count > 1 else ""

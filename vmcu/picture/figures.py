@@ -206,9 +206,13 @@ def _alive(item: Item, boxes: list[Box], size: int, top: int) -> Bar:
     if item.role != "scratch":
         count = sum(b.end - b.first for b in boxes)
         span = f"{boxes[0].first}" if count == 1 else f"{boxes[0].first} to {boxes[-1].end - 1}"
-        rows = f"row{'s' if count > 1 else ''} {span} of {item.rows}" if item.rows > 1 else "its only row"
+        rows = (
+            f"{item.unit}{'s' if count > 1 else ''} {span} of {item.rows}"
+            if item.rows > 1
+            else "its only row"
+        )
         if count == item.rows > 1:
-            rows = f"all {item.rows} rows"
+            rows = f"all {item.rows} {item.unit}s"
         note = _words(rows, note and f"({note})")
     return Bar(item.name, f"{size:,}", note, _part(size, top), "")
 

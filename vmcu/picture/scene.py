@@ -39,7 +39,8 @@ class Item:
     Attributes:
         name: shortened, otherwise as in the model (untrusted).
         role: what it is to the caller.
-        rows, row_bytes: of the tensor.
+        rows, row_bytes: of the tensor; of its tiles where its rows are cut into tiles of columns.
+        tiles: of a row.
         maker: step that computes it; None where it is given.
         boxes: its rows.
     """
@@ -48,8 +49,14 @@ class Item:
     role: Role
     rows: int
     row_bytes: int
+    tiles: int
     maker: int | None
     boxes: tuple[Box, ...]
+
+    @property
+    def unit(self) -> str:
+        """What a box is one of, or several."""
+        return "row" if self.tiles == 1 else "tile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,18 @@ def make_scene(plan: MemoryPlan) -> Scene:
         role = roles.get(name, "tensor")
         made_by = None if role == "state" else maker.get(name)
         found.append(
-            (name, Item(shorten(name), role, tensor.segments, tensor.segment_bytes, made_by, _merge(boxes)))
+            (
+                name,
+                Item(
+                    shorten(name),
+                    role,
+                    tensor.segments,
+                    tensor.segment_bytes,
+                    tensor.tiles,
+                    made_by,
+                    _merge(boxes),
+                ),
+            )
         )
     spans: dict[int, tuple[int, int]] = {}
     for t, task in enumerate(schedule.tasks):
@@ -143,7 +161,7 @@ def make_scene(plan: MemoryPlan) -> Scene:
         op = schedule.steps[step]
         size = op.kernel(graph.ins(op), graph.tensors[op.output]).scratch_bytes
         name = f"working memory of {op.kind}"
-        found.append(("", Item(name, "scratch", 1, size, step, (Box(0, 1, address, size, *spans[step]),))))
+        found.append(("", Item(name, "scratch", 1, size, 1, step, (Box(0, 1, address, size, *spans[step]),))))
     found.sort(key=lambda pair: (min(b.born for b in pair[1].boxes), pair[1].maker or 0))
     items = tuple(item for _, item in found)
     number = {name: n for n, (name, _) in enumerate(found) if name}

@@ -76,9 +76,9 @@ def test_hovering_says_tensor_row_and_lifetime(made: Compiled) -> None:
             if item.role == "scratch":
                 assert which == "scratch"
             elif box.end == box.first + 1:
-                assert re.match(rf"row {box.first} of {item.rows}\b", which)
+                assert re.match(rf"{item.unit} {box.first} of {item.rows}\b", which)
             else:
-                assert re.match(rf"rows {box.first} to {box.end - 1} of {item.rows}\b", which)
+                assert re.match(rf"{item.unit}s {box.first} to {box.end - 1} of {item.rows}\b", which)
             assert place.startswith(f"{box.size:,} bytes") and place.endswith(f"at {box.address:,}")
             born, died = (
                 "start" if at < 0 else "end" if at == end else f"task {at}" for at in (box.born, box.died)

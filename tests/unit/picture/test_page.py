@@ -161,7 +161,7 @@ def test_a_large_network_stays_small() -> None:
     """More than 600 tasks and as many rectangles."""
     made = compile_graph(load(path_of("mcunet_vww")), "mcunet_vww")
     text = html_of(made)
-    assert text.count('class="s"') > 600 and len(text.encode()) < 400_000
+    assert text.count('class="s"') > 600 and len(text.encode()) < 600_000
 
 
 # ---- numbers -----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def rows_of(plan: MemoryPlan) -> list[Row]:
     """Every row that is ever alive, derived from the order of tasks alone."""
     schedule, graph = plan.schedule, plan.schedule.graph
     end = len(schedule.tasks)
-    life = {(name, row): [-1, -1] for name in graph.given() for row in range(graph.tensors[name].rows)}
+    life = {(name, row): [-1, -1] for name in graph.given() for row in range(graph.tensors[name].segments)}
     for at, task in enumerate(schedule.tasks):
         op = schedule.steps[task.step]
         life.setdefault((op.output, 0 if op.accumulates else task.row), [at, at])[1] = at
@@ -33,11 +33,11 @@ def rows_of(plan: MemoryPlan) -> list[Row]:
         if any(name == port.tensor for port in graph.outputs):
             life[name, row][1] = end
     for state in graph.states:
-        for row in range(graph.tensors[state.current].rows):
+        for row in range(graph.tensors[state.current].segments):
             life[state.current, row] = [-1, end]
             life.pop((state.next, row), None)
     return [
-        (name, plan.addresses[name][row], graph.tensors[name].row_bytes, born, died)
+        (name, plan.addresses[name][row], graph.tensors[name].segment_bytes, born, died)
         for (name, row), (born, died) in life.items()
     ]
 

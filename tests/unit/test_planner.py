@@ -29,8 +29,13 @@ from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
 
 MODELS = Path(__file__).parents[2] / "models"
 OURS = ["gesture", "mnist_cnn"]
-SHARED = ["mlperf_kws", "mlperf_resnet8", "micro_speech", "mww_okay_nabu", "person_detect"]
-NAMES = [*OURS, *(pytest.param(name, marks=shared_models.NEEDS_SHARED) for name in SHARED)]
+SHARED = ["mlperf_kws", "micro_speech", "mww_okay_nabu"]
+LARGE = ["mlperf_resnet8", "person_detect"]
+NAMES = [
+    *OURS,
+    *(pytest.param(name, marks=shared_models.NEEDS_SHARED) for name in SHARED),
+    *(pytest.param(name, marks=[shared_models.NEEDS_SHARED, pytest.mark.slow]) for name in LARGE),
+]
 
 
 @cache

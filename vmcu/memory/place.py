@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 SEARCH_WORK = 18_000_000  # neighbours looked at, per search: a few seconds
 RESTARTS = 4
+MOST_EVALUATIONS = 120  # per search, however small the network is
 FEW = 48  # neighbours up to which plain Python is faster than NumPy
 TIGHT = (0.5, 0.8, 0.9, 0.95, 0.99)  # shares of the lower bound: what lives at such times goes first
 PERIOD = 50  # tasks; lives that differ by less count as equally long
@@ -172,7 +173,8 @@ class _Puzzle:
         self.sizes = [b.size for b in blocks]
         self.aligns = [b.align for b in blocks]
         self.low = [False] * len(blocks)
-        self.evaluations = max(12, SEARCH_WORK // (sum(_effort(len(near[0])) for near in self.near) + 1))
+        effort = sum(_effort(len(near[0])) for near in self.near) + 1
+        self.evaluations = max(12, min(MOST_EVALUATIONS, SEARCH_WORK // effort))
 
     def orders(self) -> list[list[int]]:
         """Orders worth starting from."""

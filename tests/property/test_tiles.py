@@ -33,7 +33,7 @@ from vmcu.schedule.tiles import tile_columns, tile_counts
 
 INFERENCES = 2
 SEARCH_WORK = 100_000  # of a placement: whether it is the best does not matter here
-QUICK, MANY = range(16), range(16, 80)
+QUICK, MANY = range(10), range(10, 80)
 OPERATORS = 5
 
 

@@ -33,7 +33,7 @@ from vmcu.schedule.tiles import tile_columns, tile_counts
 
 INFERENCES = 2
 SEARCH_WORK = 100_000  # of a placement: whether it is the best does not matter here
-QUICK, MANY = range(10), range(10, 80)
+QUICK, MANY = range(16), range(16, 80)
 OPERATORS = 5
 
 
@@ -130,7 +130,7 @@ def shares(seeds: Iterable[int], folder: Path, most: int | None) -> dict[str, fl
 
 LEAST = {
     "halo": 0.25,
-    "whole to tiles": 0.15,
+    "whole to tiles": 0.1,
     "tiles to whole": 0.5,
     "own tile": 0.05,
     "strided": 0.15,

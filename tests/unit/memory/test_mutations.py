@@ -46,7 +46,7 @@ def check_kind(kind: str, names: tuple[str, ...], count: int) -> None:
     found = score(kind, names, count)
     print(f"{kind}: {found.killed} of {found.wrong} killed, {found.equivalent} equivalent")
     assert found.survivors == []
-    assert found.wrong >= 5, "a kind that makes nothing wrong shows nothing"
+    assert found.wrong >= 3, "a kind that makes nothing wrong shows nothing"
     assert found.refused == 0 or kind in STRICTER
 
 

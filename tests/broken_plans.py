@@ -168,6 +168,18 @@ def with_order(*order: tuple[int, int, int]) -> Callable[[Tables], Tables]:
     return lambda t: replace(t, order=tuple(Range(*part) for part in order))
 
 
+def with_owner(tables: Tables, role: str, row: int, owner: tuple[int, int]) -> Tables:
+    """One row of a tensor owned by another."""
+    owners = list(tables.tensors[tensor_at(tables, role)].owners)
+    owners[row] = owner
+    return with_tensor(tables, role, owners=tuple(owners))
+
+
+def alias_of(tables: Tables) -> int:
+    """A tensor that consists of rows of others."""
+    return next(i for i, t in enumerate(tables.tensors) if t.owners[0][0] != i)
+
+
 def address(tables: Tables, role: str, row: int) -> int:
     """Of a row."""
     return tables.tensors[tensor_at(tables, role)].addresses[row]
@@ -401,7 +413,7 @@ BROKEN = (
     Broken(
         "scratch on what others read later",
         "branches",
-        scratch(lambda t: address(t, "input 1", 5)),
+        scratch(lambda t: address(t, "input 1", 5) // 4 * 4),
         rf"{HOLDS} nothing written",
     ),
     Broken(
@@ -411,4 +423,65 @@ BROKEN = (
         "scratch is outside the pool",
     ),
     Broken("scratch in front of the pool", "branches", scratch(lambda t: -1), "scratch is outside the pool"),
+    Broken(
+        "scratch on an odd address",
+        "branches",
+        scratch(lambda t: address(t, "step 0", 0) // 4 * 4 + 2),
+        "scratch at [0-9]+ is not aligned to 4 bytes",
+    ),
+    # Tables that contradict themselves.
+    Broken(
+        "sum on an odd address",
+        "average",
+        at("step 1", 0, lambda t: address(t, "step 1", 0) + 2),
+        "row 0 at [0-9]+ is not aligned to 4 bytes",
+    ),
+    Broken(
+        "more rows than addresses",
+        "branches",
+        lambda t: with_tensor(t, "step 0", rows=7),
+        "its addresses or owners are more or fewer than its rows",
+    ),
+    Broken(
+        "no rows",
+        "branches",
+        lambda t: with_tensor(t, "step 0", rows=0, addresses=(), owners=()),
+        "its addresses or owners are more or fewer than its rows",
+    ),
+    Broken(
+        "a row of another tensor is written",
+        "branches",
+        lambda t: with_owner(t, "step 2", 1, (tensor_at(t, "step 0"), 1)),
+        "it is written, but a row belongs to another",
+    ),
+    Broken(
+        "an owner that is an alias",
+        "branches",
+        lambda t: with_owner(t, "step 0", 1, (alias_of(t), 1)),
+        "owns others, but not itself",
+    ),
+    Broken(
+        "an owner that does not exist",
+        "branches",
+        lambda t: with_owner(t, "step 0", 1, (len(t.tensors), 0)),
+        "its owner, does not exist",
+    ),
+    Broken(
+        "a row of an owner that does not exist",
+        "branches",
+        lambda t: with_owner(t, "step 0", 1, (tensor_at(t, "step 1"), 6)),
+        "row 6 of tensor [0-9]+, its owner, does not exist",
+    ),
+    Broken(
+        "a tensor that does not exist",
+        "branches",
+        lambda t: with_read(t, 0, 0, tensor=-1),
+        "tensor -1 does not exist",
+    ),
+    Broken(
+        "more states than pool",
+        "stream",
+        lambda t: replace(t, state_bytes=t.pool_bytes + 1),
+        "bytes of states in a pool of",
+    ),
 )

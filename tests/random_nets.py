@@ -246,6 +246,109 @@ def reduce(r: RandomNet) -> bool:
 BUILDERS = (conv, conv, conv, pool, binary, binary, curve, softmax, concat, move, move, dense, reduce)
 
 
+def window(
+    r: RandomNet, shape: Shape, kernels: Sequence[int], spans: Sequence[int]
+) -> tuple[dict[str, list[int]], Shape] | None:
+    """Attributes of a window over an image, and the image's new size; None where it does not fit.
+
+    Often padded so that size / stride positions remain, for whose rows tiles of input and output lie over each other.
+    """
+    kernel, strides = [r.pick(kernels), r.pick(kernels)], [r.pick([1, 1, 1, 2]), r.pick([1, 1, 1, 2, 3])]
+    dilations = [r.pick(spans), r.pick(spans)]
+    pads, size = [0, 0, 0, 0], []
+    for i, (k, t, d, s) in enumerate(zip(kernel, strides, dilations, shape[2:], strict=True)):
+        reach = (k - 1) * d
+        pads[i] = r.pick([reach // 2, reach // 2, reach // 2, r.pick(range(k))])
+        same = max(0, reach - pads[i] - (t - 1))
+        pads[i + 2] = r.pick([same, same, same, same, r.pick(range(k))])
+        size.append((s + pads[i] + pads[i + 2] - reach - 1) // t + 1)
+    if min(size) < 1 or prod(size) * shape[1] > 3000:
+        return None
+    frame = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads}
+    return frame, (shape[0], shape[1], *size)
+
+
+def wide_conv(r: RandomNet) -> bool:
+    """Kernels up to 7, strides, dilation, unequal pads; dense, grouped or depthwise."""
+    name, shape, *_ = r.live[-1]
+    found = window(r, shape, [1, 2, 3, 3, 4, 5, 7], [1, 1, 1, 2, 3])
+    if found is None:
+        return False
+    frame, (_, c, *size) = found
+    group = r.pick([1, c])
+    out = c if group == c and c > 1 else r.pick([1, 2, 3, 4])
+    weights = r.net.weights((out, c // group, *frame["kernel_shape"]), axis=r.pick([None, 0]))
+    y = r.net.node("Conv", [name, weights], group=group, **frame)
+    r.add(r.activation(y), (1, out, *size), r.pick([0.1, 0.3]))
+    return True
+
+
+def wide_pool(r: RandomNet) -> bool:
+    name, shape, scale, zero = r.live[-1]
+    found = window(r, shape, [2, 3, 4], [1])
+    if found is None or any(
+        p >= k for p, k in zip(found[0]["pads"], found[0]["kernel_shape"] * 2, strict=True)
+    ):
+        return False
+    frame, size = found
+    y = r.net.node("MaxPool", [name], **frame)
+    r.live.append((r.net.qdq(y, scale, zero), size, scale, zero))
+    return True
+
+
+def wide_mul(r: RandomNet) -> bool:
+    """One factor a channel: a constant, or computed from the image."""
+    name, shape, *_ = r.live[-1]
+    if r.pick([True, False]):
+        factor = r.net.weights((1, shape[1], 1, 1))
+    else:
+        mean = r.net.node("GlobalAveragePool", [name])
+        factor = r.net.qdq(r.net.node("Sigmoid", [r.net.qdq(mean, 0.02, 5)]), 1 / 256, -128)
+    r.add(r.net.node("Mul", [name, factor]), shape)
+    return True
+
+
+def wide_add(r: RandomNet) -> bool:
+    """A residual, as far back as its shape occurs."""
+    name, shape, *_ = r.live[-1]
+    others = [t[0] for t in r.live[:-1] if t[1] == shape]
+    if not others:
+        return False
+    r.add(r.net.node(r.pick(["Add", "Mul"]), [name, r.pick(others)]), shape)
+    return True
+
+
+WIDE_BUILDERS = (
+    wide_conv,
+    wide_conv,
+    wide_conv,
+    wide_conv,
+    wide_pool,
+    wide_mul,
+    wide_add,
+    wide_add,
+    curve,
+    concat,
+)
+
+
+def wide_net(pick: Pick, operators: int, seed: int = 0) -> Net:
+    """A network over an image whose rows can be cut into tiles in many ways; it ends in an image or in a mean."""
+    net = Net(opset=13, seed=seed)
+    r = RandomNet(pick, net)
+    shape = (1, pick([1, 2, 3]), pick([3, 5, 6]), pick([8, 12, 18, 24]))
+    r.add(net.input("x", shape), shape)
+    for _ in range(operators):
+        pick(WIDE_BUILDERS)(r)
+    if pick([True, False]):
+        r.add(net.node("GlobalAveragePool", [r.live[-1][0]]), (1, r.live[-1][1][1], 1, 1))
+    elif pick([True, False]):
+        wide_conv(r)
+    name, shape, *_ = r.live[-1]
+    net.output(name, shape=shape)
+    return net
+
+
 def random_net(pick: Pick, operators: int, seed: int = 0) -> Net:
     """A network of up to `operators` operators with one or two inputs and one or two outputs."""
     net = Net(opset=13, seed=seed)

@@ -15,7 +15,7 @@ from vmcu.codegen.kernels import KernelFunctions, make_kernels
 from vmcu.codegen.names import c_comment, c_ident, project_name, why_reserved
 from vmcu.codegen.render import render
 from vmcu.codegen.text import c_array, c_float
-from vmcu.errors import fail
+from vmcu.errors import fail, internal
 from vmcu.ir.cproject import CProject, Port
 from vmcu.ir.quantized import Interface, QuantizedGraph, Tensor
 from vmcu.memory.plan import MemoryPlan
@@ -234,13 +234,16 @@ class _Printer:
 
     def _stages(self) -> list[dict[str, object]]:
         """One function per stage of the schedule: its calls, repetition written as loops."""
-        found = []
+        found, called = [], []
         for number, (first, end) in enumerate(self.plan.schedule.stages):
             calls = [r for r in self.tables.order if first <= r.step < end]
+            called += calls
             steps = f"step {first}" if end == first + 1 else f"steps {first} to {end - 1}, row by row"
             streams = any(self.kernels[r.step].uses_source for r in calls)
             body = fold(calls, {i for i, kernel in enumerate(self.kernels) if kernel.uses_source})
             found.append({"number": number, "steps": steps, "body": body, "streams": streams})
+        if called != list(self.tables.order):
+            raise internal("stages run in another order than the one checked", "plan")
         return found
 
     def _pointers(self, read: ReadTable) -> int:
@@ -332,7 +335,7 @@ class _Printer:
             found.append(
                 {
                     "label": c_comment(state.input),
-                    "address": self.plan.addresses[state.current][0],
+                    "address": self._first_address(state.current),
                     "bytes": tensor.size_bytes,
                     "zero_point": tensor.zero_point,
                 }
@@ -346,11 +349,15 @@ class _Printer:
             c_name = kind
             if len(interfaces) > 1:
                 c_name = c_ident(f"{kind}_{interface.name}", [p.c_name for p in ports])
-            address = 0 if interface.streamed else self.plan.addresses[tensor.name][0]
+            address = 0 if interface.streamed else self._first_address(tensor.name)
             ports.append(
                 Port(interface.name, c_name, address, tensor.size_bytes, tensor.row_bytes, interface.streamed)
             )
         return tuple(ports)
+
+    def _first_address(self, name: str) -> int:
+        """As the checker has seen it."""
+        return next(t.addresses[0] for t in self.tables.tensors if t.name == name)
 
     def _port_context(self, port: Port, interface: Interface) -> dict[str, object]:
         tensor = self.graph.tensors[interface.tensor]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vmcu.errors import internal
 from vmcu.memory.tables import ReadTable, Tables, TensorTable
 
+SCRATCH_ALIGN_BYTES = 4
 NOBODY = -1
 UNFINISHED = -2  # minus the number of a tensor: its row 0 lacks some rows of the sum
 
@@ -23,9 +24,10 @@ def check(tables: Tables) -> int:
         The number of tasks simulated.
 
     Raises:
-        VmcuError: (BUG) the first violation: an address outside the pool, a read of a byte that holds
-            something else, a task missing, repeated or out of range, a port that is not one array, a
-            state that is not where the next run looks for it.
+        VmcuError: (BUG) the first violation: an address outside the pool or not aligned, a read of a byte
+            that holds something else, a task missing, repeated or out of range, a streamed row asked for
+            too late, a port that is not one array, a state that is not where the next run looks for it,
+            tables that contradict themselves.
     """
     return _Simulation(tables).run()
 
@@ -39,6 +41,7 @@ class _Simulation:
 
     def run(self) -> int:
         t = self.tables
+        self._structure()
         for index in (*t.inputs, *t.outputs, *(c for c, _ in t.states)):
             self._contiguous(index)
         for index in (*t.inputs, *(c for c, _ in t.states)):
@@ -59,6 +62,8 @@ class _Simulation:
                     self._wrong(f"row {row} is out of range or computed twice", self._output(part.step))
                 if t.steps[part.step].accumulates and not all(done[:row]):
                     self._wrong(f"row {row} is added before row {done.index(False)}", self._output(part.step))
+                if not t.steps[part.step].reads and any(done[row:]):  # the caller delivers in ascending order
+                    self._wrong(f"row {row} is asked for after a later one", self._output(part.step))
                 done[row] = True
                 self._task(part.step, row)
                 tasks += 1
@@ -75,6 +80,28 @@ class _Simulation:
             for row in range(len(t.tensors[following].addresses)):
                 self._read(following, row, "the next run")
         return tasks
+
+    def _structure(self) -> None:
+        """Tables that contradict themselves would be read in two ways; tags are only as good as their owners."""
+        t = self.tables
+        steps = [index for step in t.steps for index in (step.output, *(read.tensor for read in step.reads))]
+        ports = [*t.inputs, *t.outputs, *(index for pair in t.states for index in pair)]
+        for index in (*steps, *ports):
+            if not 0 <= index < len(t.tensors):
+                raise internal(f"tensor {index} does not exist", "plan")
+        if not 0 <= t.state_bytes <= t.pool_bytes:
+            raise internal(f"{t.state_bytes} bytes of states in a pool of {t.pool_bytes}", "plan")
+        for table in t.tensors:
+            if table.rows < 1 or not len(table.addresses) == len(table.owners) == table.rows:
+                self._wrong("its addresses or owners are more or fewer than its rows", table)
+            for owner, row in table.owners:
+                if not (0 <= owner < len(t.tensors) and 0 <= row < len(t.tensors[owner].owners)):
+                    self._wrong(f"row {row} of tensor {owner}, its owner, does not exist", table)
+                if t.tensors[owner].owners[row] != (owner, row):
+                    self._wrong(f"row {row} of tensor {owner} owns others, but not itself", table)
+        for index in (*t.inputs, *(i for pair in t.states for i in pair), *(s.output for s in t.steps)):
+            if any(owner != (index, row) for row, owner in enumerate(t.tensors[index].owners)):
+                self._wrong("it is written, but a row belongs to another", t.tensors[index])
 
     def _task(self, number: int, row: int) -> None:
         step = self.tables.steps[number]
@@ -113,7 +140,7 @@ class _Simulation:
         if read.kind == "window":
             wanted = [row * read.stride - read.pad + tap * read.dilation for tap in range(read.kernel)]
             return [r for r in wanted if 0 <= r < count]
-        if read.kind == "patch" and count % read.tiles == 0:
+        if read.kind == "patch" and min(read.tiles, read.tiles_out) > 0 and count % read.tiles == 0:
             down, across = row // read.tiles_out, row % read.tiles_out
             start = across - read.left if read.tiles == read.tiles_out else 0
             rows = [down * read.stride - read.pad + tap * read.dilation for tap in range(read.kernel)]
@@ -139,6 +166,8 @@ class _Simulation:
         start = table.addresses[row]
         if start < 0 or table.row_bytes <= 0 or start + table.row_bytes > self.tables.pool_bytes:
             self._wrong(f"row {row} at {start} is outside the pool of {self.tables.pool_bytes} bytes", table)
+        if start % table.elem_bytes:
+            self._wrong(f"row {row} at {start} is not aligned to {table.elem_bytes} bytes", table)
         return slice(start, start + table.row_bytes)
 
     def _write(self, index: int, row: int, writer: str, fresh: bool = False) -> None:
@@ -160,6 +189,8 @@ class _Simulation:
     def _scribble(self, address: int, size: int, reader: str) -> None:
         if address < 0 or address + size > self.tables.pool_bytes:
             raise internal("scratch is outside the pool", reader)
+        if address % SCRATCH_ALIGN_BYTES:
+            raise internal(f"scratch at {address} is not aligned to {SCRATCH_ALIGN_BYTES} bytes", reader)
         self.pool[address : address + size] = NOBODY
 
     def _contiguous(self, index: int) -> None:

@@ -18,14 +18,18 @@ class TensorTable:
 
     Attributes:
         name: of the tensor (untrusted text).
+        rows: how many it has, as the graph says.
         row_bytes: size of a row.
+        elem_bytes: size of an element; every address is a multiple of it.
         addresses: of each row, bytes from the start of the pool.
         owners: per row the (tensor, row) whose bytes these are: itself, or another where the tensor
             consists of rows of others.
     """
 
     name: str
+    rows: int
     row_bytes: int
+    elem_bytes: int
     addresses: tuple[int, ...]
     owners: tuple[tuple[int, int], ...]
 
@@ -119,7 +123,8 @@ def make_tables(plan: MemoryPlan) -> Tables:
         own = tuple((index[name], r) for r in range(tensor.segments))
         alias = schedule.aliases.get(name)
         owners = tuple((index[t], r) for t, r in alias) if alias is not None else own
-        tensors.append(TensorTable(name, tensor.segment_bytes, plan.addresses[name], owners))
+        sizes = (tensor.segments, tensor.segment_bytes, tensor.elem_bytes)
+        tensors.append(TensorTable(name, *sizes, plan.addresses[name], owners))
     steps = []
     for i, op in enumerate(schedule.steps):
         ins, out = graph.ins(op), graph.tensors[op.output]

@@ -1,0 +1,97 @@
+"""Which rows are cut into tiles: never at the cost of the lower bound, only where it pays, always the same."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import pytest
+from mutations import residual
+from random_nets import wide_net
+
+from vmcu.ir.quantized import QuantizedGraph
+from vmcu.memory.plan import lower_bound
+from vmcu.pipeline import load
+from vmcu.schedule.by_rows import by_rows
+from vmcu.schedule.schedule import Schedule, streamed
+from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
+from vmcu.schedule.tiles import MOST_TILES, tile_columns, tile_counts
+from vmcu.tiling import _untile, tiled
+
+SEEDS = range(10)
+NAMES = ("residual", "streamed", *(f"seed {seed}" for seed in SEEDS))
+NO_BOUND = 1 << 30
+
+
+@cache
+def graph_of(name: str) -> QuantizedGraph:
+    seed = int(name.split()[-1]) if name.startswith("seed") else 0
+    with tempfile.TemporaryDirectory() as folder:
+        net = wide_net(Random(seed).choice, 6, seed) if name.startswith("seed") else residual()
+        graph = by_rows(load(net.save(Path(folder))))
+    return stream_inputs(graph, [ALL_INPUTS]) if name == "streamed" else graph
+
+
+def cut(schedule: Schedule) -> set[str]:
+    """Tensors in tiles."""
+    return {name for name, t in schedule.graph.tensors.items() if t.tiles > 1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bounds(name: str) -> None:
+    """Below what was asked for, least first, a number of tiles at most once."""
+    graph = graph_of(name)
+    whole = min(lower_bound(s) for s in streamed(graph))
+    for bound in (NO_BOUND, whole, whole * 3 // 4, 1):
+        found = tiled(graph, bound)
+        bounds = [lower_bound(s) for s in found]
+        assert all(b < bound for b in bounds) and bounds == sorted(bounds)
+        numbers = [{t.tiles for t in s.graph.tensors.values()} - {1} for s in found]
+        assert all(len(n) == 1 for n in numbers) or bound > whole  # no tiles: nothing is gained
+        used = [min(n) for n in numbers if n]
+        assert len(set(used)) == len(used)
+
+
+def test_some_networks_gain() -> None:
+    gains = [lower_bound(s) for s in tiled(graph_of("residual"), NO_BOUND)]
+    assert min(gains) < min(lower_bound(s) for s in streamed(graph_of("residual")))
+    assert tiled(graph_of("residual"), 1) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_needed_is_whole_again(name: str) -> None:
+    """Same steps in the same stages, fewer tiles, no more bytes."""
+    graph = graph_of(name)
+    for tiles in tile_counts(graph):
+        everywhere = tile_columns(graph, graph.tensors, tiles)
+        if everywhere.tensors == graph.tensors:
+            continue
+        before = min(streamed(everywhere), key=lower_bound)
+        after = _untile(graph, before, tiles)
+        assert lower_bound(after) <= lower_bound(before)
+        assert cut(after) <= cut(before)
+        assert after.stages == before.stages
+        assert [op.name for op in after.steps] == [op.name for op in before.steps]
+
+
+def test_the_same_every_time() -> None:
+    for name in NAMES[:4]:
+        first, second = tiled(graph_of(name), NO_BOUND), tiled(graph_of(name), NO_BOUND)
+        assert [s.tasks for s in first] == [s.tasks for s in second]
+        assert [cut(s) for s in first] == [cut(s) for s in second]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_caller_sees_has_whole_rows(name: str) -> None:
+    """Outputs and streamed inputs; an input that lies in memory as a whole may be read in tiles."""
+    graph = graph_of(name)
+    counts = tile_counts(graph)
+    assert counts == sorted(set(counts)) and all(2 <= n <= MOST_TILES for n in counts)
+    for tiles in counts:
+        tensors = tile_columns(graph, graph.tensors, tiles).tensors
+        assert all(tensors[p.tensor].tiles == 1 for p in graph.outputs)
+        assert all(tensors[p.tensor].tiles == 1 for p in graph.inputs if p.streamed)
+        assert all(t.tiles in (1, tiles) and t.cols % t.tiles == 0 for t in tensors.values())
+        assert tile_columns(graph, [], tiles).tensors == graph.tensors

@@ -172,6 +172,7 @@ def compile(
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     states: Mapping[str, str] | None = None,
     stream_inputs: Collection[str] = (),
+    stream_outputs: Collection[str] = (),
     optimise: Optimise = "ram",
     compiler: CompilerChoice = "auto",
     ram_bytes: int | None = None,
@@ -187,6 +188,7 @@ def compile(
         input_shapes: for dynamic dimensions.
         states: input name -> output name pairs that persist between runs.
         stream_inputs: inputs that the firmware fetches row by row through a callback; "*": all.
+        stream_outputs: outputs that the firmware hands out row by row through a callback; "*": all.
         optimise: "ram": the smallest pool; "speed": layer by layer where that fits.
         compiler: "auto", "gcc" or "zig".
         ram_bytes, flash_bytes: limits below the target's own.
@@ -201,6 +203,7 @@ def compile(
         graph,
         chosen_name(model, name),
         streamed=stream_inputs,
+        streamed_outputs=stream_outputs,
         optimise=optimise,
         ram_bytes=limits.ram(chip),
     )

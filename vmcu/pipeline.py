@@ -19,6 +19,7 @@ from vmcu.passes import canonicalise
 from vmcu.planner import Optimise, make_best_plan
 from vmcu.quant.lowering import quantise
 from vmcu.schedule.stream_inputs import stream_inputs
+from vmcu.schedule.stream_outputs import stream_outputs
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -64,6 +65,7 @@ def compile_graph(
     name: str | None = None,
     *,
     streamed: Collection[str] = (),
+    streamed_outputs: Collection[str] = (),
     optimise: Optimise = "ram",
     ram_bytes: int | None = None,
 ) -> Compiled:
@@ -73,13 +75,15 @@ def compile_graph(
         graph: from `load`.
         name: prefix of the C symbols; made from the model's name by default.
         streamed: inputs that the caller delivers row by row.
+        streamed_outputs: outputs that the caller receives row by row.
         optimise: "ram" or "speed"; see `planner.make_best_plan`.
         ram_bytes: what there is, for "speed".
 
     Raises:
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
-    plan = make_best_plan(stream_inputs(graph, streamed) if streamed else graph, optimise, ram_bytes)
+    graph = stream_outputs(stream_inputs(graph, streamed), streamed_outputs)
+    plan = make_best_plan(graph, optimise, ram_bytes)
     tables = make_tables(plan)
     tasks = check(tables)
     project = make_project(plan, tables, name or project_name(graph.name))

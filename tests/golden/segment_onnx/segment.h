@@ -57,7 +57,7 @@ int segment_init(void *pool);
 typedef int (*segment_read_rows)(void *context, uint32_t row, uint32_t count, int8_t *to);
 
 /* Takes `count` rows of an output, from row `row` on; they lie at `from` until it returns 0, or anything else
- * to give up. Every row is handed out once, in ascending order, as soon as it is computed. */
+ * to give up. Every row is handed out once, in ascending order. */
 typedef int (*segment_write_rows)(void *context, uint32_t row, uint32_t count, const int8_t *from);
 
 /* One inference. Where a callback gives up, no callback is called again, the states are those before the run,

@@ -23,6 +23,7 @@ from vmcu.memory.tables import Range, Tables, make_tables
 from vmcu.pipeline import Compiled, load
 from vmcu.planner import best_plan
 from vmcu.schedule.schedule import layer_by_layer
+from vmcu.schedule.stream_outputs import ALL_OUTPUTS, stream_outputs
 
 
 def branches() -> Net:
@@ -67,7 +68,19 @@ def average() -> Net:
     return net
 
 
-NETS = {"branches": branches, "stream": stream, "average": average}
+def handed() -> Net:
+    """Two streamed outputs, of which the first is also read by the layer that makes the second."""
+    net = Net()
+    x = net.qdq(net.input("x", (1, 2, 6, 5)))
+    first = net.qdq(net.node("Conv", [x, net.weights((3, 2, 3, 3))], pads=[1, 1, 1, 1]), 0.1)
+    second = net.qdq(net.node("Conv", [first, net.weights((4, 3, 3, 3))], pads=[1, 1, 1, 1]), 0.1)
+    for name, tensor, channels in (("first", first, 3), ("second", second, 4)):
+        net.node("Identity", [tensor], name)
+        net.output(name, shape=(1, channels, 6, 5))
+    return net
+
+
+NETS = {"branches": branches, "stream": stream, "average": average, "handed": handed}
 
 
 @cache
@@ -75,6 +88,8 @@ def compiled(name: str) -> Compiled:
     """A network of `NETS`, compiled; "average" by rows, the others layer by layer, so that tasks can be named."""
     with tempfile.TemporaryDirectory() as folder:
         graph = load(NETS[name]().save(Path(folder)))
+    if name == "handed":
+        graph = stream_outputs(graph, [ALL_OUTPUTS])
     plan = best_plan(graph) if name == "average" else make_plan(layer_by_layer(graph))
     tables = make_tables(plan)
     return Compiled(plan.schedule.graph, plan, tables, check(tables), make_project(plan, tables, name))
@@ -165,7 +180,12 @@ def with_read(tables: Tables, number: int, k: int, **changes: Any) -> Tables:
 
 def with_order(*order: tuple[int, int, int]) -> Callable[[Tables], Tables]:
     """Another schedule, as (step, first, end)."""
-    return lambda t: replace(t, order=tuple(Range(*part) for part in order))
+    return lambda t: replace(t, order=ranges(*order))
+
+
+def ranges(*order: tuple[int, int, int]) -> tuple[Range, ...]:
+    """A schedule from (step, first, end)."""
+    return tuple(Range(*part) for part in order)
 
 
 def with_owner(tables: Tables, role: str, row: int, owner: tuple[int, int]) -> Tables:
@@ -195,6 +215,7 @@ def _swapped(tables: Tables, role: str) -> Tables:
     return moved(moved(tables, role, 0, second), role, 1, first)
 
 
+HANDED = tuple((s, r, r + 1) for layer in (0, 2) for r in range(6) for s in (layer, layer + 1))
 HOLDS = r"but byte \d+ of it holds"
 BROKEN = (
     # Addresses.
@@ -350,6 +371,69 @@ BROKEN = (
         "average",
         onto("step 0", 3, "step 1", 0),
         "while it writes|holds",
+        True,
+    ),
+    # Streamed outputs: steps 1 and 3 hand out the rows that steps 0 and 2 compute.
+    Broken(
+        "row handed out too late",
+        "handed",
+        with_order(*HANDED[:12], (2, 0, 6), (3, 0, 6)),
+        rf"the caller reads row 0, {HOLDS} row \d of",
+    ),
+    Broken(
+        "row handed out before it is computed",
+        "handed",
+        with_order((1, 0, 1), *HANDED),
+        rf"the caller reads row 0, {HOLDS} ",
+    ),
+    Broken(
+        "row not handed out",
+        "handed",
+        with_order(*HANDED[:7], *HANDED[8:]),
+        "the caller receives row 4 where row 3 is due",
+    ),
+    Broken(
+        "last row not handed out", "handed", with_order(*HANDED[:-1]), "row 5 is never handed to the caller"
+    ),
+    Broken("row handed out twice", "handed", with_order(*HANDED, (3, 5, 6)), "computed twice"),
+    Broken(
+        "rows handed out in another order",
+        "handed",
+        with_order(*HANDED[:2], (0, 1, 6), (1, 2, 3), (1, 1, 2), (1, 3, 6), *HANDED[12:]),
+        "the caller receives row 2 where row 1 is due",
+    ),
+    Broken(
+        "row handed out by two steps",
+        "handed",
+        lambda t: replace(t, steps=(*t.steps, t.steps[1]), order=(*t.order, Range(4, 0, 1))),
+        "the caller receives row 0 where row 6 is due",
+    ),
+    Broken(
+        "another tensor handed out",
+        "handed",
+        lambda t: with_step(t, 3, output=t.steps[0].output),
+        "streamed output 1 is another tensor",
+    ),
+    Broken(
+        "output that does not exist",
+        "handed",
+        lambda t: with_step(t, 3, port=2),
+        "output 2 is another tensor",
+    ),
+    Broken(
+        "row overwritten before it is handed out",
+        "handed",
+        lambda t: replace(
+            onto("step 0", 0, "step 0", 1)(t), order=ranges((0, 0, 6), (1, 0, 6), *HANDED[12:])
+        ),
+        rf"the caller reads row 0, {HOLDS} row 1 of",
+        True,
+    ),
+    Broken(
+        "row handed out onto the input of its layer",
+        "handed",
+        onto("step 2", 3, "step 0", 3),
+        "while it writes",
         True,
     ),
     # Accesses.

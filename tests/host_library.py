@@ -1,6 +1,7 @@
 """Generated C as a shared library, called in this process: the quickest way to run a kernel.
 
-The pool lies between guard bytes, and undefined behaviour traps.
+The pool lies between guard bytes, and undefined behaviour traps. Streamed inputs and outputs go through
+callbacks that insist on the order SPEC.md promises.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vmcu.ir.cproject import Port
 from vmcu.pipeline import Compiled
 
 GUARD_BYTES = 64
@@ -27,6 +29,13 @@ FLAGS = [
     "-shared",
     "-fPIC",
 ]
+
+
+class GaveUp(Exception):
+    """A function of the model returned a status that is not 0."""
+
+
+ROWS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)
 
 
 class HostModel:
@@ -50,19 +59,34 @@ class HostModel:
         self._memory = memory
         self._pool = memory[start : start + project.pool_bytes]
         self._start = start
+        self.calls: list[tuple[str, int]] = []  # (port, row) of the last run's callbacks
         self._call("init")
 
-    def run(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One inference on tensors as they lie in memory; returns output tensors by name."""
+    def run(self, given: Mapping[str, np.ndarray], calls: int | None = None) -> dict[str, np.ndarray]:
+        """One inference on tensors as they lie in memory; returns output tensors by name.
+
+        Args:
+            calls: of the callbacks, after which the next one gives up.
+        """
         graph, project = self.compiled.graph, self.compiled.project
+        self.calls = []
+        callbacks: list[object] = []
         for port, interface in zip(project.inputs, graph.inputs, strict=True):
             data = np.frombuffer(given[interface.tensor].tobytes(), np.int8)
-            self._pool[port.offset_bytes : port.offset_bytes + port.size_bytes] = data
-        self._call("run")
+            if port.streamed:
+                callbacks += [self._reader(port, data, calls), None]
+            else:
+                self._pool[port.offset_bytes : port.offset_bytes + port.size_bytes] = data
+        received: dict[str, bytearray] = {}
+        for port in (p for p in project.outputs if p.streamed):
+            received[port.name] = bytearray()
+            callbacks += [self._writer(port, received[port.name], calls), None]
+        self._call("run_rows" if callbacks else "run", *callbacks)
         outputs = {}
         for port, interface in zip(project.outputs, graph.outputs, strict=True):
             tensor = graph.tensors[interface.tensor]
             data = self._pool[port.offset_bytes : port.offset_bytes + port.size_bytes].tobytes()
+            data = bytes(received[port.name]) if port.streamed else data
             dtype = np.int8 if tensor.elem_bytes == 1 else np.int32
             outputs[interface.tensor] = np.frombuffer(data, dtype).reshape(tensor.shape)
         guards = np.concatenate(
@@ -75,6 +99,34 @@ class HostModel:
         """Forgets the states."""
         self._call("reset")
 
-    def _call(self, what: str) -> None:
+    def _reader(self, port: Port, data: np.ndarray, calls: int | None) -> object:
+        last = -1
+
+        def read(_: object, row: int, count: int, to: int) -> int:
+            nonlocal last
+            # An exception would be lost on its way through C; a status is not.
+            if len(self.calls) == calls or row <= last or (row + count) * port.row_bytes > port.size_bytes:
+                return 7
+            last = row + count - 1
+            self.calls.append((port.name, row))
+            part = data[row * port.row_bytes : (row + count) * port.row_bytes]
+            ctypes.memmove(to, part.tobytes(), part.size)
+            return 0
+
+        return ROWS(read)
+
+    def _writer(self, port: Port, received: bytearray, calls: int | None) -> object:
+        def write(_: object, row: int, count: int, start: int) -> int:
+            if len(self.calls) == calls or len(received) != row * port.row_bytes:
+                return -1
+            self.calls.append((port.name, row))
+            received.extend(ctypes.string_at(start, count * port.row_bytes))
+            return 0
+
+        return ROWS(write)
+
+    def _call(self, what: str, *arguments: object) -> None:
         function = getattr(self._library, f"{self.compiled.project.name}_{what}")
-        assert function(ctypes.c_void_p(self._pool.ctypes.data)) == 0
+        status = function(ctypes.c_void_p(self._pool.ctypes.data), *arguments)
+        if status:
+            raise GaveUp(status)

@@ -55,6 +55,10 @@ def is_sound(tables: Tables) -> bool:
 
     for number, (index, row) in enumerate(tasks):
         step, time = tables.steps[index], 2 * number + 2
+        if step.port is not None:
+            if not read(step.output, row, time):
+                return False
+            continue
         places = []
         for access in step.reads:
             for source in rows_of(access, row, len(tensors[access.tensor].addresses)):

@@ -190,6 +190,7 @@ def compile(
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     states: Mapping[str, str] | None = None,
     stream_inputs: Collection[str] = (),
+    stream_outputs: Collection[str] = (),
     optimise: Optimise | None = None,
     compiler: CompilerChoice = "auto",
     ram_bytes: int | None = None,
@@ -205,6 +206,7 @@ def compile(
         input_shapes: for dynamic dimensions.
         states: input name -> output name pairs that persist between runs.
         stream_inputs: inputs that the firmware fetches row by row through a callback; "*": all.
+        stream_outputs: outputs that the firmware hands out row by row through a callback; "*": all.
         optimise: of the plans that fit: "ram": the smallest pool; "speed": the fewest estimated instructions;
             "balanced": the smallest pool with few more. By default "speed" with `ram_bytes`, else "ram".
         compiler: "auto", "gcc" or "zig".
@@ -221,6 +223,7 @@ def compile(
         graph,
         chosen_name(model, name),
         streamed=stream_inputs,
+        streamed_outputs=stream_outputs,
         optimise=wished(optimise, ram_bytes),
         ram_bytes=limits.ram(chip),
         core=chip.core,

@@ -21,6 +21,7 @@ from vmcu.planner import STACK_ALLOWANCE_BYTES, Choice, Optimise, choose, list_c
 from vmcu.quant.lowering import quantise
 from vmcu.schedule.schedule import Schedule
 from vmcu.schedule.stream_inputs import stream_inputs
+from vmcu.schedule.stream_outputs import stream_outputs
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -68,6 +69,7 @@ def compile_graph(
     name: str | None = None,
     *,
     streamed: Collection[str] = (),
+    streamed_outputs: Collection[str] = (),
     optimise: Optimise = "ram",
     ram_bytes: int | None = None,
     core: str = DEFAULT_CORE,
@@ -78,6 +80,7 @@ def compile_graph(
         graph: from `load`.
         name: prefix of the C symbols; made from the model's name by default.
         streamed: inputs that the caller delivers row by row.
+        streamed_outputs: outputs that the caller receives row by row.
         optimise: "ram", "balanced" or "speed"; see `planner.choose`.
         ram_bytes: RAM there is for pool, stack and variables; the latter two get `STACK_ALLOWANCE_BYTES` until a
             build tells their size (`budget.settle`).
@@ -86,7 +89,7 @@ def compile_graph(
     Raises:
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
-    candidates = list_candidates(stream_inputs(graph, streamed) if streamed else graph, core)
+    candidates = list_candidates(stream_outputs(stream_inputs(graph, streamed), streamed_outputs), core)
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
     return compile_choice(Choice(optimise, choose(candidates, optimise, limit), candidates), name)
 

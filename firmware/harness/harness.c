@@ -13,7 +13,7 @@
 struct port_range {
     uint32_t offset_bytes;
     uint32_t size_bytes;
-    uint32_t row_bytes; /* of a streamed input; 0: it lies in the pool */
+    uint32_t row_bytes; /* of a streamed input or output; 0: it lies in the pool */
 };
 
 static const struct port_range inputs[] = VMCU_APP_INPUTS;
@@ -37,8 +37,7 @@ int vmcu_app_read_rows(void *context, uint32_t row, uint32_t count, int8_t *to)
     return 0;
 }
 
-int vmcu_app_run(void *pool);
-int vmcu_app_run(void *pool)
+static void start_sources(void)
 {
     uint32_t i, n = 0U, at = 0U;
     for (i = 0U; i < VMCU_APP_INPUT_COUNT; i++) {
@@ -49,7 +48,84 @@ int vmcu_app_run(void *pool)
             n++;
         }
     }
-    return VMCU_APP_RUN_ROWS;
+}
+#endif
+
+#ifdef VMCU_APP_SINK_COUNT
+/* Streamed outputs go here, as to a display, and not to the model's RAM. */
+struct vmcu_app_sink {
+    uint8_t *next;
+    uint8_t *end;
+    uint32_t row;
+    uint32_t row_bytes;
+};
+
+uint8_t vmcu_app_received[VMCU_APP_SINK_BYTES];
+static struct vmcu_app_sink vmcu_app_sinks[VMCU_APP_SINK_COUNT];
+
+/* Takes every row once, in ascending order, and nothing else. */
+int vmcu_app_write_rows(void *context, uint32_t row, uint32_t count, const int8_t *from);
+int vmcu_app_write_rows(void *context, uint32_t row, uint32_t count, const int8_t *from)
+{
+    struct vmcu_app_sink *sink = (struct vmcu_app_sink *)context;
+    uint32_t bytes = count * sink->row_bytes;
+    if (row != sink->row || bytes > (uint32_t)(sink->end - sink->next)) {
+        return 1;
+    }
+    memcpy(sink->next, from, bytes);
+    sink->next += bytes;
+    sink->row += count;
+    return 0;
+}
+
+static void start_sinks(void)
+{
+    uint32_t i, n = 0U, at = 0U;
+    for (i = 0U; i < VMCU_APP_OUTPUT_COUNT; i++) {
+        if (outputs[i].row_bytes != 0U) {
+            vmcu_app_sinks[n].next = vmcu_app_received + at;
+            at += outputs[i].size_bytes;
+            vmcu_app_sinks[n].end = vmcu_app_received + at;
+            vmcu_app_sinks[n].row = 0U;
+            vmcu_app_sinks[n].row_bytes = outputs[i].row_bytes;
+            n++;
+        }
+    }
+}
+
+/* Have all rows come? */
+static int are_sinks_full(void)
+{
+    uint32_t n;
+    for (n = 0U; n < VMCU_APP_SINK_COUNT; n++) {
+        if (vmcu_app_sinks[n].next != vmcu_app_sinks[n].end) {
+            return 0;
+        }
+    }
+    return 1;
+}
+#endif
+
+#ifdef VMCU_APP_RUN_ROWS
+#define ROWS_MISSING 255 /* no status of a model */
+
+int vmcu_app_run(void *pool);
+int vmcu_app_run(void *pool)
+{
+    int status;
+#ifdef VMCU_APP_SOURCE_COUNT
+    start_sources();
+#endif
+#ifdef VMCU_APP_SINK_COUNT
+    start_sinks();
+#endif
+    status = VMCU_APP_RUN_ROWS;
+#ifdef VMCU_APP_SINK_COUNT
+    if (status == 0 && !are_sinks_full()) {
+        status = ROWS_MISSING;
+    }
+#endif
+    return status;
 }
 #endif
 
@@ -99,7 +175,7 @@ static int record_cost(uint32_t kind, uint32_t inference, int status, const stru
 static int infer(uint8_t *pool, uint32_t inference, uint32_t flags)
 {
     struct vmcu_cost cost;
-    uint32_t i;
+    uint32_t i, at = 0U;
     int status;
     if ((flags & FLAG_RESET_BETWEEN) != 0U && inference > 0U && VMCU_APP_RESET(pool) != 0) {
         return VMCU_EXIT_STATUS;
@@ -121,11 +197,18 @@ static int infer(uint8_t *pool, uint32_t inference, uint32_t flags)
         return VMCU_EXIT_STATUS;
     }
     for (i = 0U; i < VMCU_APP_OUTPUT_COUNT; i++) {
-        if (vmcu_record(VMCU_RECORD_OUTPUT, i, inference, pool + outputs[i].offset_bytes,
-                        outputs[i].size_bytes) != 0) {
+        const uint8_t *from = pool + outputs[i].offset_bytes;
+#ifdef VMCU_APP_SINK_COUNT
+        if (outputs[i].row_bytes != 0U) {
+            from = vmcu_app_received + at;
+            at += outputs[i].size_bytes;
+        }
+#endif
+        if (vmcu_record(VMCU_RECORD_OUTPUT, i, inference, from, outputs[i].size_bytes) != 0) {
             return VMCU_EXIT_FILE;
         }
     }
+    (void)at;
     return VMCU_EXIT_OK;
 }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from broken_plans import stream
 from command_line import vmcu
+from streamed_nets import segmenter
 from tiny_models import Net
 
 from vmcu.errors import VmcuError
@@ -49,7 +50,13 @@ def digits() -> Net:
     return net
 
 
-NETS = {"digits": digits, "stream": stream}
+def segment() -> Net:
+    """Streamed from end to end: an image in, two images out."""
+    return segmenter(8, 10)
+
+
+NETS = {"digits": digits, "segment": segment, "stream": stream}
+STREAMED = {"segment": ("*",)}  # inputs and outputs of these
 
 
 def compare(name: str, found: Mapping[str, str], update: bool) -> None:
@@ -74,14 +81,17 @@ def compare(name: str, found: Mapping[str, str], update: bool) -> None:
 @pytest.mark.parametrize("net", NETS)
 def test_c(net: str, numerics: str, update_golden: bool, tmp_path: Path) -> None:
     graph = load(NETS[net]().save(tmp_path), numerics=numerics)  # type: ignore[arg-type]
-    files = compile_graph(replace(graph, sha256="0" * 64), net).project.files
+    streamed = STREAMED.get(net, ())
+    graph = replace(graph, sha256="0" * 64)
+    files = compile_graph(graph, net, streamed=streamed, streamed_outputs=streamed).project.files
     # vmcu_math.h is written by hand and copied.
     compare(f"{net}_{numerics}", {k: v for k, v in files.items() if k != "vmcu_math.h"}, update_golden)
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_plan_text(net: str, update_golden: bool, tmp_path: Path) -> None:
-    found = vmcu("plan", NETS[net]().save(tmp_path), "-t", "nucleo-f411re")
+    options = ["--stream-input", "--stream-output"] if net in STREAMED else []
+    found = vmcu("plan", NETS[net]().save(tmp_path), "-t", "nucleo-f411re", *options)
     assert found.code == 0 and found.err == ""
     compare(f"{net}_plan", {"plan.txt": found.out}, update_golden)
 

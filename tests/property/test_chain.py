@@ -18,12 +18,15 @@ from vmcu.pipeline import compile_graph, load
 from vmcu.quant.reference import Reference
 
 INFERENCES = 3
+ALL = "*"  # every input, or every output
 
 
-def check_chain(net_bytes: bytes, numerics: Numerics, folder: Path) -> None:
+def check_chain(net_bytes: bytes, numerics: Numerics, folder: Path, streamed: tuple[bool, bool]) -> None:
     path = folder / "net.onnx"
     path.write_bytes(net_bytes)
-    compiled = compile_graph(load(path, numerics=numerics), "net")
+    inputs, outputs = ([ALL] if wanted else [] for wanted in streamed)
+    graph = load(path, numerics=numerics)
+    compiled = compile_graph(graph, "net", streamed=inputs, streamed_outputs=outputs)
     model, reference = HostModel(compiled, folder), Reference(compiled.graph)
     for batch in random_batch(compiled.graph, INFERENCES).tensors:
         expected = reference.run_tensors(batch)
@@ -36,8 +39,9 @@ def _property(data: st.DataObject, numerics: Numerics, operators: int) -> None:
         return data.draw(st.sampled_from(list(options)))  # type: ignore[call-overload]
 
     net = random_net(pick, operators)
+    streamed = (data.draw(st.booleans()), data.draw(st.booleans()))
     with tempfile.TemporaryDirectory() as folder:
-        check_chain(net.model().SerializeToString(), numerics, Path(folder))
+        check_chain(net.model().SerializeToString(), numerics, Path(folder), streamed)
 
 
 COMMON = {

@@ -14,11 +14,11 @@ LONGEST_BODY = 128
 LOOP_LINES = 2  # what the loop itself takes
 
 
-def fold(calls: Sequence[Range], sources: Collection[int] = ()) -> list[dict[str, object]]:
+def fold(calls: Sequence[Range], callers: Collection[int] = ()) -> list[dict[str, object]]:
     """Items with `count` (0: not a loop) and `calls`, whose row numbers are C expressions of `k`.
 
     Args:
-        sources: steps that take the source of streamed inputs.
+        callers: steps that take the caller of streamed inputs and outputs.
     """
     items: list[dict[str, object]] = []
     position = 0
@@ -31,7 +31,7 @@ def fold(calls: Sequence[Range], sources: Collection[int] = ()) -> list[dict[str
                     "step": a.step,
                     "first": _line(a.first, b.first - a.first),
                     "end": _line(a.end, b.end - a.end),
-                    "source": ", source" if a.step in sources else "",
+                    "caller": ", caller" if a.step in callers else "",
                 }
                 for a, b in zip(calls[position : position + body], second, strict=True)
             ]
@@ -39,8 +39,8 @@ def fold(calls: Sequence[Range], sources: Collection[int] = ()) -> list[dict[str
             position += body * count
         else:
             call = calls[position]
-            source = ", source" if call.step in sources else ""
-            line = {"step": call.step, "first": call.first, "end": call.end, "source": source}
+            caller = ", caller" if call.step in callers else ""
+            line = {"step": call.step, "first": call.first, "end": call.end, "caller": caller}
             items.append({"count": 0, "calls": [line]})
             position += 1
     return items

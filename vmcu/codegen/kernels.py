@@ -42,8 +42,8 @@ def _signature(kernel: Kernel) -> str:
     parameters = ["const int8_t *const *in", "int8_t *out"]
     if kernel.uses_row:
         parameters.append("int32_t row")
-    if kernel.uses_source:
-        parameters.append("struct vmcu_source *source")
+    if kernel.uses_caller:
+        parameters.append("struct vmcu_caller *caller")
     if kernel.scratch_bytes:
         parameters.append("int8_t *scratch")
     if kernel.pad_pixel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
@@ -80,11 +81,13 @@ class _Printer:
             "pool_bytes": self.tables.pool_bytes,
             "pool_align": POOL_ALIGN,
             "state_bytes": self.tables.state_bytes,
-            "sources": [
-                {"c_name": p.c_name, "number": n} for n, p in enumerate(p for p in inputs if p.streamed)
-            ],
-            "parameter": ", struct vmcu_source *source" if any(p.streamed for p in inputs) else "",
-            "argument": ", source" if any(p.streamed for p in inputs) else "",
+            "callbacks": _callbacks(inputs, outputs),
+            "sources": sum(p.streamed for p in inputs),
+            "sinks": sum(p.streamed for p in outputs),
+            "parameter": ", struct vmcu_caller *caller",
+            "argument": ", caller",
+            "unless_failed": " && caller->status == 0",
+            "run": "run_rows(pool, ...)" if _callbacks(inputs, outputs) else "run(pool)",
         }
         ports = [
             self._port_context(port, interface)
@@ -204,8 +207,8 @@ class _Printer:
         arguments = ["in", "out"]
         if kernel.uses_row:
             arguments.append("row")
-        if kernel.uses_source:
-            arguments.append("source")
+        if kernel.uses_caller:
+            arguments.append("caller")
         if kernel.scratch_bytes:
             arguments.append(f"pool + {step.scratch_address}")
         if kernel.pad_pixel:
@@ -216,7 +219,7 @@ class _Printer:
             "number": i,
             "kind": op.kind,
             "node": c_comment(op.name),
-            "tensor": c_comment(op.output),
+            "tensor": c_comment(out.name),
             "shapes": f"{shapes} -> {_shape(self._out(op))}",
             "place": f"{min(out.addresses)}..{max(out.addresses) + out.row_bytes - 1}",
             "function": self.functions.names[i],
@@ -228,7 +231,8 @@ class _Printer:
             "out_tag": self._tag(step.output, written),
             "out_row": written,
             "accumulates": step.accumulates,
-            "streams": kernel.uses_source,
+            "hands_out": step.port is not None,
+            "streams": kernel.uses_caller,
             "needs_index": any(r["indexed"] and not r["patch"] for r in reads),
         }
 
@@ -239,8 +243,8 @@ class _Printer:
             calls = [r for r in self.tables.order if first <= r.step < end]
             called += calls
             steps = f"step {first}" if end == first + 1 else f"steps {first} to {end - 1}, row by row"
-            streams = any(self.kernels[r.step].uses_source for r in calls)
-            body = fold(calls, {i for i, kernel in enumerate(self.kernels) if kernel.uses_source})
+            streams = any(self.kernels[r.step].uses_caller for r in calls)
+            body = fold(calls, {i for i, kernel in enumerate(self.kernels) if kernel.uses_caller})
             found.append({"number": number, "steps": steps, "body": body, "streams": streams})
         if called != list(self.tables.order):
             raise internal("stages run in another order than the one checked", "plan")
@@ -308,7 +312,8 @@ class _Printer:
         return [
             c_array(f"owners_{i}", np.array(tensor.owners, np.uint32))
             for i, tensor in enumerate(self.tables.tensors)
-            if self._is_alias(i) and any(i == r.tensor for s in self.tables.steps for r in s.reads)
+            if self._is_alias(i)
+            and (i in self.tables.handed or any(i == r.tensor for s in self.tables.steps for r in s.reads))
         ]
 
     def _array_tags(self, indices: tuple[int, ...]) -> list[dict[str, object]]:
@@ -377,9 +382,20 @@ class _Printer:
             + (f", dimensions {list(order)} outermost first" if order else ""),
             "dtype": interface.dtype,
             "streamed": interface.streamed,
+            "way": "delivered" if interface in self.graph.inputs else "handed out",
+            "wide": tensor.elem_bytes == 4,
             "rows": tensor.rows,
             "row_bytes": tensor.row_bytes,
         }
+
+
+def _callbacks(inputs: Sequence[Port], outputs: Sequence[Port]) -> list[dict[str, object]]:
+    """Of streamed inputs, then outputs: what `<name>_run_rows` is given, and where it is kept."""
+    return [
+        {"verb": verb, "c_name": port.c_name, "number": number}
+        for verb, ports in (("read", inputs), ("write", outputs))
+        for number, port in enumerate(p for p in ports if p.streamed)
+    ]
 
 
 def _row_expression(read: ReadTable, count: int, table: str) -> str:

@@ -53,6 +53,7 @@ def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Com
         graph,
         name,
         streamed=options["stream_inputs"],
+        streamed_outputs=options["stream_outputs"],
         optimise=wished(options["optimise"], options["ram_bytes"]),
         ram_bytes=limits.ram(chip),
         core=chip.core if chip else DEFAULT_CORE,
@@ -229,6 +230,7 @@ def compile_command(
             input_shapes=shapes_mapping(options["input_shapes"]),
             states=states_mapping(options["states"]),
             stream_inputs=options["stream_inputs"],
+            stream_outputs=options["stream_outputs"],
             optimise=options["optimise"],
             compiler=compiler,  # type: ignore[arg-type]
             ram_bytes=options["ram_bytes"],

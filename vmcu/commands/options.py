@@ -11,6 +11,7 @@ import click
 
 from vmcu.errors import fail
 from vmcu.schedule.stream_inputs import ALL_INPUTS
+from vmcu.schedule.stream_outputs import ALL_OUTPUTS
 from vmcu.targets import list_targets
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,6 +100,15 @@ def planning_options(function: F) -> F:
             multiple=True,
             metavar="[NAME]",
             help="The firmware fetches this input (or every input) row by row; it is never in RAM as a whole.",
+        ),
+        click.option(
+            "--stream-output",
+            "stream_outputs",
+            is_flag=False,
+            flag_value=ALL_OUTPUTS,
+            multiple=True,
+            metavar="[NAME]",
+            help="The firmware hands out this output (or every output) row by row; it is never in RAM as a whole.",
         ),
         click.option("--state", "states", type=Pair(), multiple=True, help="State pair; may be repeated."),
         click.option(

@@ -80,6 +80,7 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
         input_shapes=shapes_mapping(options["input_shapes"]),
         states=states_mapping(options["states"]),
         stream_inputs=options["stream_inputs"],
+        stream_outputs=options["stream_outputs"],
         optimise=options["optimise"],
         compiler=compiler,  # type: ignore[arg-type]
         ram_bytes=options["ram_bytes"],

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A contiguous input or output of the model inside the pool.
+    """An input or output of the model: one array inside the pool, or streamed.
 
     Attributes:
         name: the name in the model file (untrusted text).
         c_name: its C identifier, unique among the ports.
-        offset_bytes: from the start of the pool; of a streamed input 0.
+        offset_bytes: from the start of the pool; 0 where it is streamed.
         size_bytes: of the whole array.
         row_bytes: of one row.
-        streamed: delivered row by row through a callback; not in the pool.
+        streamed: delivered or handed out row by row through a callback; not in the pool as an array.
     """
 
     name: str
@@ -33,8 +33,8 @@ class CProject:
 
     The public C API is `int <name>_init(void *pool)`, `int <name>_run(void *pool)` and
     `int <name>_reset(void *pool)`, each returning 0 on success. Inputs are written to and outputs
-    read from `pool + offset_bytes`. With streamed inputs, `<name>_run_rows` replaces `<name>_run`: after the
-    pool it takes a callback and its context for each of them, in port order.
+    read from `pool + offset_bytes`. With streamed inputs or outputs, `<name>_run_rows` replaces `<name>_run`:
+    after the pool it takes a callback and its context for each of them, inputs first, in port order.
 
     Attributes:
         name: C identifier: prefix of every public symbol, stem of the main files.
@@ -62,5 +62,5 @@ class CProject:
 
     @property
     def streams(self) -> bool:
-        """Is any input delivered row by row?"""
-        return any(port.streamed for port in self.inputs)
+        """Is any input or output streamed?"""
+        return any(port.streamed for port in (*self.inputs, *self.outputs))

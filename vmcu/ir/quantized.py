@@ -26,7 +26,7 @@ class Tensor:
         name: unique; derived from the model's names (untrusted text).
         rows, cols, channels: H, W, C; element (h, w, c) lies at h*W*C + w*C + c.
         scale, zero_point: real = scale * (q - zero_point); (1.0, 0) for int32 indices.
-        elem_bytes: 1 (int8) or 4 (int32).
+        elem_bytes: 1 (int8), 4 (int32), or 0: it has been handed to the caller and takes no memory.
         tiles: segments per row, all of the same number of columns; segment (h, t) has number h*tiles + t.
     """
 
@@ -80,7 +80,7 @@ class Interface:
         layout: ONNX shape and how it lies in the tensor's memory.
         dtype: in the model file: "int8", "uint8" (= int8 + 128), "float32" (quantised with the
             tensor's scale and zero point) or "int64" (held as int32).
-        streamed: an input that the caller delivers row by row during the run.
+        streamed: the caller delivers or receives it row by row during the run.
     """
 
     name: str

@@ -27,7 +27,9 @@ def check(tables: Tables) -> int:
         VmcuError: (BUG) the first violation: an address outside the pool or not aligned, a read of a byte
             that holds something else, a task missing, repeated or out of range, a streamed row asked for
             too late, a port that is not one array, a state that is not where the next run looks for it,
-            tables that contradict themselves.
+            a row of
+            a streamed output that the caller receives wrong, twice, out of order or never, tables that
+            contradict themselves.
     """
     return _Simulation(tables).run()
 
@@ -38,6 +40,7 @@ class _Simulation:
         self.pool: NDArray[np.int64] = np.full(tables.pool_bytes, NOBODY, np.int64)
         starts = np.cumsum([0] + [len(t.addresses) for t in tables.tensors])
         self.first_tag = [int(s) for s in starts]  # tag of (tensor, row) = first_tag[tensor] + row
+        self.handed = [0] * len(tables.handed)  # rows that the caller has received
 
     def run(self) -> int:
         t = self.tables
@@ -71,6 +74,9 @@ class _Simulation:
             # A row that no task reads may be left out; what is read without being computed was found above.
             if t.steps[number].accumulates and any(done) and not all(done):
                 self._wrong(f"row {done.index(False)} is never added", self._output(number))
+        for index, count in zip(t.handed, self.handed, strict=True):
+            if count < len(t.tensors[index].addresses):
+                self._wrong(f"row {count} is never handed to the caller", t.tensors[index])
         for index in t.outputs:
             for row in range(len(t.tensors[index].addresses)):
                 self._read(index, row, "the caller")
@@ -106,6 +112,9 @@ class _Simulation:
     def _task(self, number: int, row: int) -> None:
         step = self.tables.steps[number]
         reader = f"step {number} row {row}"
+        if step.port is not None:
+            self._hand(step.port, step.output, row)
+            return
         if step.scratch_bytes:
             self._scribble(step.scratch_address, step.scratch_bytes, reader)
         sources = [(read.tensor, source) for read in step.reads for source in self._rows(read, row)]
@@ -126,6 +135,15 @@ class _Simulation:
             end = step.scratch_address + step.scratch_bytes
             if np.any(self.pool[step.scratch_address : end] != NOBODY):
                 self._wrong(f"{reader} writes into its own scratch", self._output(number))
+
+    def _hand(self, port: int, index: int, row: int) -> None:
+        if not (0 <= port < len(self.handed) and self.tables.handed[port] == index):
+            self._wrong(f"streamed output {port} is another tensor", self.tables.tensors[index])
+        if row != self.handed[port]:
+            what = f"the caller receives row {row} where row {self.handed[port]} is due"
+            self._wrong(what, self.tables.tensors[index])
+        self._read(index, row, "the caller")
+        self.handed[port] += 1
 
     def _task_count(self, number: int) -> int:
         step = self.tables.steps[number]

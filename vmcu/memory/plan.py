@@ -49,7 +49,9 @@ def make_plan(schedule: Schedule, search: bool = True) -> MemoryPlan:
     """
     lifetimes = segment_lifetimes(schedule)
     found: list[MemoryPlan] = []
-    streams = any(end > first + 1 for first, end in schedule.stages)
+    streams = any(
+        sum(not op.is_output for op in schedule.steps[first:end]) > 1 for first, end in schedule.stages
+    )
     for whole in (False,) if streams else (True, False):
         blocks = make_blocks(schedule, lifetimes, whole)
         state, live = _live(schedule, blocks)
@@ -74,7 +76,8 @@ def live_bytes(schedule: Schedule) -> tuple[int, ...]:
 def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
     """Segment -> (task that produces it, last task that reads it).
 
-    Given tensors start at -1, graph outputs end after the last task, states live throughout.
+    Given tensors start at -1, outputs that are not streamed end after the last task, states live throughout.
+    What has been handed to the caller takes no memory and is left out.
     """
     graph, end = schedule.graph, len(schedule.tasks)
     life: dict[Segment, tuple[int, int]] = {
@@ -82,11 +85,12 @@ def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
     }
     for t, task in enumerate(schedule.tasks):
         op = schedule.steps[task.step]
-        written = (op.output, 0 if op.accumulates else task.row)
-        life[written] = (life.get(written, (t, t))[0], t)
+        if not op.is_output:
+            written = (op.output, 0 if op.accumulates else task.row)
+            life[written] = (life.get(written, (t, t))[0], t)
         for segment in task.reads:
             life[segment] = (life[segment][0], t)
-    for port in graph.outputs:
+    for port in (p for p in graph.outputs if not p.streamed):
         for r in range(graph.tensors[port.tensor].segments):
             life[port.tensor, r] = (life[port.tensor, r][0], end)
     for state in graph.states:

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from vmcu.memory.plan import MemoryPlan
 from vmcu.ops.base import Every, Patch, Table, Window
+from vmcu.ops.write_rows import WriteRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class StepTable:
         scratch_address, scratch_bytes: working memory during each of its tasks.
         accumulates: row 0 of `output` takes one task per row of the first input; else a task is a row.
         moves_rows: every row of `output` is the one row it reads, byte for byte.
+        port: of a step that hands row after row of `output` to the caller and writes nothing: its place in
+            `Tables.handed`. None for all others.
     """
 
     output: int
@@ -80,6 +83,7 @@ class StepTable:
     scratch_bytes: int
     accumulates: bool = False
     moves_rows: bool = False
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Tables:
         order: the schedule.
         inputs, outputs: tensors the caller writes and reads as one array each.
         states: (current, next) tensors: at the end `next` lies where `current` is read.
+        handed: tensors the caller receives row by row during the run, one per port.
     """
 
     pool_bytes: int
@@ -112,14 +117,16 @@ class Tables:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     states: tuple[tuple[int, int], ...]
+    handed: tuple[int, ...] = ()
 
 
 def make_tables(plan: MemoryPlan) -> Tables:
     """Numbers tensors in the order of the graph and spells the plan out."""
     schedule, graph = plan.schedule, plan.schedule.graph
-    index = {name: i for i, name in enumerate(graph.tensors)}
+    named = {name: tensor for name, tensor in graph.tensors.items() if tensor.elem_bytes}
+    index = {name: i for i, name in enumerate(named)}
     tensors = []
-    for name, tensor in graph.tensors.items():
+    for name, tensor in named.items():
         own = tuple((index[name], r) for r in range(tensor.segments))
         alias = schedule.aliases.get(name)
         owners = tuple((index[t], r) for t, r in alias) if alias is not None else own
@@ -128,6 +135,9 @@ def make_tables(plan: MemoryPlan) -> Tables:
     steps = []
     for i, op in enumerate(schedule.steps):
         ins, out = graph.ins(op), graph.tensors[op.output]
+        if isinstance(op, WriteRows):
+            steps.append(StepTable(index[op.inputs[0]], (), 0, 0, port=op.port))
+            continue
         reads = []
         for tensor, access in zip(ins, op.access(ins, out), strict=True):
             match access:
@@ -159,8 +169,9 @@ def make_tables(plan: MemoryPlan) -> Tables:
         tuple(steps),
         _ranges([(t.step, t.row) for t in schedule.tasks]),
         tuple(index[p.tensor] for p in graph.inputs if not p.streamed),
-        tuple(index[p.tensor] for p in graph.outputs),
+        tuple(index[p.tensor] for p in graph.outputs if not p.streamed),
         tuple((index[s.current], index[s.next]) for s in graph.states),
+        tuple(index[p.tensor] for p in graph.outputs if p.streamed),
     )
 
 

@@ -146,7 +146,7 @@ class Kernel:
         pad_value: content of a padding row; None where no row is ever padding.
         pad_pixel: the kernel itself reads padding, at the ends of a row.
         uses_row: the kernel depends on the output row's index.
-        uses_source: it reads rows from the caller.
+        uses_caller: it asks the caller for rows, or hands rows to it.
         scratch_bytes: working memory during one task, 4-byte aligned, from the plan.
     """
 
@@ -156,7 +156,7 @@ class Kernel:
     pad_value: int | None = None
     pad_pixel: bool = False
     uses_row: bool = False
-    uses_source: bool = False
+    uses_caller: bool = False
     scratch_bytes: int = 0
 
 
@@ -171,12 +171,14 @@ class QOp:
 
     An operator that `accumulates` writes one row of accumulators and takes one task per segment of its first
     input: task s adds segment s. All others take one task per output segment. One that `is_input` computes
-    nothing: its output is given by the caller.
+    nothing: its output is given by the caller. One that `is_output` hands its input to the caller: its output has
+    no bytes.
     """
 
     kind: ClassVar[str] = ""
     accumulates: ClassVar[bool] = False
     is_input: ClassVar[bool] = False
+    is_output: ClassVar[bool] = False
 
     name: str
     inputs: tuple[str, ...]
@@ -212,7 +214,7 @@ class QOp:
     @property
     def in_order(self) -> bool:
         """Do its tasks have to run in ascending order?"""
-        return self.accumulates or self.is_input
+        return self.accumulates or self.is_input or self.is_output
 
     def tasks(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         """Number of tasks."""

@@ -35,4 +35,4 @@ class ReadRows(QOp):
         return ()
 
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
-        return Kernel("read_rows", {"port": self.port}, uses_row=True, uses_source=True)
+        return Kernel("read_rows", {"port": self.port}, uses_row=True, uses_caller=True)

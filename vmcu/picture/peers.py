@@ -88,8 +88,8 @@ def whole_tensors(graph: QuantizedGraph) -> list[Buffer]:
     """The buffers of an interpreter, in the order in which they are made.
 
     Inputs live from the start, outputs to the end. What our graph has in another form is put back: an
-    accumulation and its finish are one operator, an input read row by row is given, a state is
-    copied in for its reader and stored at once, and padding that is neither SAME nor VALID is an operator
+    accumulation and its finish are one operator, an input read row by row is given, an output handed out row by
+    row lies there in full, a state is copied in for its reader and stored at once, and padding that is neither SAME nor VALID is an operator
     of its own with a padded tensor behind it.
     """
     sizes = {name: tensor.size_bytes for name, tensor in graph.tensors.items()}
@@ -101,7 +101,7 @@ def whole_tensors(graph: QuantizedGraph) -> list[Buffer]:
     for op in graph.ops:
         if op.accumulates:
             sums[op.output] = op.inputs
-        if op.accumulates or op.is_input or op.output in stored:
+        if op.accumulates or op.is_input or op.is_output or op.output in stored:
             continue
         reads = [name for given in op.inputs for name in sums.get(given, (given,))]
         padded = _padded_bytes(op, graph.ins(op), graph.tensors[op.output])

@@ -20,7 +20,7 @@ from vmcu.run.process import too_slow
 from vmcu.run.records import COST, END, INIT, OUTPUT, PROFILE, TRACE, Record, failure, fault, report_of
 from vmcu.run.report import RunReport
 from vmcu.targets import Target
-from vmcu.toolchain.app import STREAM, run_symbol
+from vmcu.toolchain.app import RECEIVED, STREAM, run_symbol
 from vmcu.toolchain.elf import Elf, read_elf
 from vmcu.toolchain.firmware import Firmware
 from vmcu.toolchain.stack import HOOK
@@ -64,8 +64,11 @@ def run_unicorn(
             at += port.size_bytes if port.streamed else 0
         machine.watch(firmware.hooks if i == 0 else "none")
         records.append(Record(COST, i, 0, machine.call(run_symbol(project), pool)))
+        at = 0
         for k, port in enumerate(project.outputs):
-            records.append(Record(OUTPUT, k, i, machine.read(pool + port.offset_bytes, port.size_bytes)))
+            where = machine.address(RECEIVED) + at if port.streamed else pool + port.offset_bytes
+            records.append(Record(OUTPUT, k, i, machine.read(where, port.size_bytes)))
+            at += port.size_bytes if port.streamed else 0
     if firmware.hooks == "profile":
         steps = [machine.profile.get(i, 0) for i in range(len(project.steps))]
         records.append(Record(PROFILE, 0, 0, struct.pack(f"<{len(steps)}Q", *steps)))

@@ -27,9 +27,9 @@ def segments_read(
 def find_aliases(graph: QuantizedGraph) -> dict[str, tuple[Segment, ...]]:
     """Concats, slices and splits of whole rows: their rows need no memory of their own.
 
-    Graph outputs keep theirs (the caller sees one array).
+    Graph outputs that are not streamed keep theirs (the caller sees one array).
     """
-    outputs = {o.tensor for o in graph.outputs}
+    outputs = {o.tensor for o in graph.outputs if not o.streamed}
     aliases: dict[str, tuple[Segment, ...]] = {}
     for op in graph.ops:
         if isinstance(op, Rearrange) and op.output not in outputs:

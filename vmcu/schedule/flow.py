@@ -30,9 +30,12 @@ class Flow:
         sources: step -> task -> tasks (step, task) that make what it reads.
         maker: segment -> (step, its last task that writes it); (-1, -1) where it is given.
         readers: segment -> (step, number of its needed tasks that read it), ascending.
-        last_step: segment -> last step that reads it; `ALWAYS` for outputs and states, `NEVER` if none.
+        last_step: segment -> last step that reads it; `ALWAYS` for states and outputs that are not streamed, `NEVER`
+            if none.
         in_order: step -> have its tasks to run in ascending order?
         tiled: step -> does it write tiles of columns?
+        hands_out: step -> does it hand rows to the caller?
+        handed: segment -> tasks (step, task) that hand it to the caller.
     """
 
     steps: tuple[QOp, ...]
@@ -48,6 +51,8 @@ class Flow:
     last_step: tuple[int, ...]
     in_order: tuple[bool, ...]
     tiled: tuple[bool, ...]
+    hands_out: tuple[bool, ...]
+    handed: tuple[tuple[tuple[int, int], ...], ...]
 
 
 def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]]) -> Flow:
@@ -79,13 +84,13 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
         for task_read in tasks:
             for segment in task_read:
                 last[segment] = s
-    kept = {p.tensor for p in graph.outputs} | {s.current for s in graph.states}
+    kept = {p.tensor for p in graph.outputs if not p.streamed} | {s.current for s in graph.states}
     for i, (name, _) in enumerate(segments):
         if name in kept:
             last[i] = ALWAYS
-    needed = _needed(
-        reads, writes, maker, last, [bool(isinstance(op, Rearrange) and op.pinned) for op in steps]
-    )
+    effects = [op.is_output or bool(isinstance(op, Rearrange) and op.pinned) for op in steps]
+    needed = _needed(reads, writes, maker, last, effects)
+    hands_out = tuple(op.is_output for op in steps)
     return Flow(
         steps,
         segments,
@@ -100,6 +105,8 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
         tuple(last),
         tuple(op.in_order for op in steps),
         tuple(graph.tensors[op.output].tiles > 1 for op in steps),
+        hands_out,
+        _handed(reads, hands_out, len(segments)),
     )
 
 
@@ -123,12 +130,23 @@ def _readers(
     return tuple(tuple(counts.items()) for counts in found)
 
 
+def _handed(
+    reads: list[tuple[tuple[int, ...], ...]], hands_out: tuple[bool, ...], segments: int
+) -> tuple[tuple[tuple[int, int], ...], ...]:
+    found: list[list[tuple[int, int]]] = [[] for _ in range(segments)]
+    for s in (s for s, hands in enumerate(hands_out) if hands):
+        for task, read in enumerate(reads[s]):
+            for segment in read:
+                found[segment].append((s, task))
+    return tuple(tuple(tasks) for tasks in found)
+
+
 def _needed(
     reads: list[tuple[tuple[int, ...], ...]],
     writes: list[tuple[int, ...]],
     maker: list[tuple[int, int]],
     last: list[int],
-    stores: list[bool],
+    effects: list[bool],
 ) -> tuple[tuple[bool, ...], ...]:
     """Tasks that an output or a state depends on; a row that a stride skips is computed for nobody."""
     needed = [[False] * len(w) for w in writes]
@@ -136,7 +154,7 @@ def _needed(
     for s in reversed(range(len(writes))):
         for t in reversed(range(len(writes[s]))):
             segment = writes[s][t]
-            if stores[s] or wanted[segment]:
+            if effects[s] or wanted[segment]:
                 needed[s][t] = True
                 for read in reads[s][t]:
                     wanted[read] = True

@@ -48,10 +48,11 @@ class Schedule:
 
 
 def layer_by_layer(graph: QuantizedGraph) -> Schedule:
-    """Every row of an operator before the first row of the next."""
+    """Every row of an operator before the first row of the next, but that rows are handed out when they are made."""
     aliases = find_aliases(graph)
     flow = make_flow(graph, aliases)
-    return _schedule(graph, flow, aliases, tuple((s, s + 1) for s in range(len(flow.steps))))
+    starts = [s for s, hands_out in enumerate(flow.hands_out) if not hands_out or s == 0]
+    return _schedule(graph, flow, aliases, tuple(zip(starts, [*starts[1:], len(flow.steps)], strict=True)))
 
 
 def streamed(graph: QuantizedGraph, limit: float = inf) -> list[Schedule]:

@@ -3,11 +3,13 @@
 A *stage* is a run of consecutive steps computed depth first: to make the next row of its last step, make
 the input rows that are missing, and so on backwards. Between stages everything that is still needed lies
 whole in memory. Dynamic programming finds the cuts between stages that minimise the peak of live bytes.
+
+A row that the caller is to receive is handed out as soon as it is made: that takes no memory and may free some.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -52,7 +54,7 @@ def stream_stage(flow: Flow, first: int, end: int, before: int, limit: float = i
 
 
 def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_order: bool) -> Streamed | None:
-    """The last step's tasks in order; before each task what it still misses.
+    """The last step's tasks in order; before each task what it still misses, behind it what can be handed out.
 
     Args:
         in_order: the tasks of every step ascend; else only where they have to.
@@ -65,8 +67,8 @@ def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_orde
     live = peak = before
     own, most = [0] * end, [0] * end  # per step: bytes of its rows alive, and the most there were
     left: dict[int, int] = {}  # reads of a segment that are still to come, for those that die in this stage
-    for step in (end - 1, *range(first, end - 1)):
-        for task in range(len(writes[step])):
+    for step, tasks in _wanted(flow, first, end):
+        for task in tasks:
             stack = [(step, task)] if needed[step][task] else []  # networks are deeper than Python's stack
             while stack:
                 s, t = stack[-1]
@@ -107,8 +109,24 @@ def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_orde
                     if last_step[written] < s:  # nobody reads it
                         live -= sizes[written]
                         own[s] -= sizes[written]
+                    if maker[written] == (s, t):
+                        stack += [to_hand for to_hand in flow.handed[written] if to_hand[0] < end]
     inside = (n for n in range(first, end) if any(last_step[g] < end for g in writes[n]))
     return Streamed(order, peak, sum(most[n] for n in inside))
+
+
+def _wanted(flow: Flow, first: int, end: int) -> Iterable[tuple[int, Iterable[int]]]:
+    """Steps of a stage and tasks of them, the last step in front: that one is to advance, and pulls the others.
+
+    If it hands rows to the caller, others that do so advance with it, each in proportion to its rows.
+    """
+    counts = [len(tasks) for tasks in flow.writes[:end]]
+    if flow.hands_out[end - 1]:
+        ends = [s for s in range(end - 1, first - 1, -1) if flow.hands_out[s]]
+        if len(ends) > 1:
+            rows = sorted((t / counts[s], n, t) for n, s in enumerate(ends) for t in range(counts[s]))
+            yield from ((ends[n], (t,)) for _, n, t in rows)
+    yield from ((step, range(counts[step])) for step in (end - 1, *range(first, end - 1)))
 
 
 def live_at_boundary(flow: Flow, boundary: int) -> int:

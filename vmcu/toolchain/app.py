@@ -11,10 +11,11 @@ from vmcu.targets import Target
 STACK_RESERVE_BYTES = 0x4000  # the harness and the model's stack, in the emulated machine
 
 
-RUN_ROWS = "vmcu_app_run"  # the harness's wrapper of a model with streamed inputs
-CALLBACK = "vmcu_app_read_rows"
-HARNESS = frozenset((RUN_ROWS, CALLBACK))
-STREAM = "vmcu_app_stream"  # where the wrapper's callback finds the inputs
+RUN_ROWS = "vmcu_app_run"  # the harness's wrapper of a model with streamed inputs or outputs
+READ_ROWS, WRITE_ROWS = "vmcu_app_read_rows", "vmcu_app_write_rows"  # its callbacks
+HARNESS = frozenset((RUN_ROWS, READ_ROWS, WRITE_ROWS))
+STREAM = "vmcu_app_stream"  # where its callback finds the inputs
+RECEIVED = "vmcu_app_received"  # where its callback leaves the outputs
 
 
 def run_symbol(project: CProject) -> str:
@@ -22,9 +23,15 @@ def run_symbol(project: CProject) -> str:
     return RUN_ROWS if project.streams else f"{project.name}_run"
 
 
+def callbacks(project: CProject) -> tuple[str, ...]:
+    """The functions that the model calls through pointers."""
+    ways = ((READ_ROWS, project.inputs), (WRITE_ROWS, project.outputs))
+    return tuple(name for name, ports in ways if any(p.streamed for p in ports))
+
+
 def app_header(project: CProject) -> str:
     """`vmcu_app.h`: what the harness must know of the model."""
-    streamed = [p for p in project.inputs if p.streamed]
+    delivered, received = ([p for p in ports if p.streamed] for ports in (project.inputs, project.outputs))
     macros = {
         "RUN": run_symbol(project),
         "INIT": f"{project.name}_init",
@@ -37,11 +44,14 @@ def app_header(project: CProject) -> str:
         "OUTPUT_COUNT": f"{len(project.outputs)}U",
         "OUTPUTS": _ranges(project.outputs),
     }
-    if streamed:
-        arguments = "".join(f", {CALLBACK}, &vmcu_app_sources[{i}]" for i in range(len(streamed)))
-        macros["RUN_ROWS"] = f"{project.name}_run_rows(pool{arguments})"
-        macros["SOURCE_COUNT"] = f"{len(streamed)}U"
-        macros["SOURCE_BYTES"] = f"{sum(p.size_bytes for p in streamed)}U"
+    if delivered or received:
+        arguments = [f"{READ_ROWS}, &vmcu_app_sources[{i}]" for i in range(len(delivered))]
+        arguments += [f"{WRITE_ROWS}, &vmcu_app_sinks[{i}]" for i in range(len(received))]
+        macros["RUN_ROWS"] = f"{project.name}_run_rows(pool, {', '.join(arguments)})"
+    for name, ports in (("SOURCE", delivered), ("SINK", received)):
+        if ports:
+            macros[f"{name}_COUNT"] = f"{len(ports)}U"
+            macros[f"{name}_BYTES"] = f"{sum(p.size_bytes for p in ports)}U"
     lines = [f'#include "{project.name}.h"', *(f"#define VMCU_APP_{k} {v}" for k, v in macros.items())]
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,7 @@ from vmcu.errors import Exit, Problem, VmcuError, fail, internal
 from vmcu.ir.cproject import CProject
 from vmcu.resources import folder
 from vmcu.targets import Target
-from vmcu.toolchain.app import CALLBACK, HARNESS, STACK_RESERVE_BYTES, app_header, linker_script, run_symbol
+from vmcu.toolchain.app import HARNESS, STACK_RESERVE_BYTES, app_header, callbacks, linker_script, run_symbol
 from vmcu.toolchain.compilers import Compiler, find_host_compiler
 from vmcu.toolchain.elf import SHF_EXECINSTR, SHF_WRITE, STT_FUNC, read_elf
 from vmcu.toolchain.firmware import Firmware, Hooks
@@ -86,7 +86,7 @@ def build(
     elf, objects = read_elf(elf_path), [read_elf(o) for o in own]
     frames = clang_frames(elf) if zig else gcc_frames(_call_graph_files(own + rest))
     roots = [run_symbol(project), f"{project.name}_init", f"{project.name}_reset"]
-    graph = call_graph(elf, roots, frames, callback=CALLBACK if project.streams else "")
+    graph = call_graph(elf, roots, frames, callbacks(project))
     own_functions = {s.name for o in objects for s in o.symbols if s.kind == STT_FUNC and s.section}
     firmware = Firmware(
         elf_path,

@@ -8,7 +8,7 @@ of the linked program, so that no call is missed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmcu.errors import internal
@@ -68,14 +68,16 @@ def clang_frames(elf: Elf) -> dict[str, int]:
     return frames
 
 
-def call_graph(elf: Elf, roots: Iterable[str], frames: Mapping[str, int], callback: str = "") -> CallGraph:
+def call_graph(
+    elf: Elf, roots: Iterable[str], frames: Mapping[str, int], callbacks: Sequence[str] = ()
+) -> CallGraph:
     """Follows every call from the roots.
 
     Args:
         elf: the linked program.
         roots: names of the functions to start from.
         frames: bytes by function name.
-        callback: the function that every call through a pointer goes to; "" where there is no such call.
+        callbacks: where calls through pointers go to; none where there is no such call.
 
     Raises:
         VmcuError: (BUG) recursion, a call through a pointer or into the unknown, a frame of no
@@ -91,7 +93,7 @@ def call_graph(elf: Elf, roots: Iterable[str], frames: Mapping[str, int], callba
             return 0
         if function.name in path:
             raise internal("recursion: its stack has no bound", " -> ".join((*path, function.name)))
-        if function.indirect and not callback:
+        if function.indirect and not callbacks:
             raise internal("calls through a pointer: its stack has no bound", f"function {function.name}")
         if function.address not in depth:
             frame = frames.get(function.name, function.pushed_bytes)
@@ -99,7 +101,7 @@ def call_graph(elf: Elf, roots: Iterable[str], frames: Mapping[str, int], callba
                 raise internal("has a stack frame of no known size", f"function {function.name}")
             below = 0
             if function.indirect:
-                below = follow(by_name[callback], (*path, function.name))
+                below = max(follow(by_name[name], (*path, function.name)) for name in callbacks)
             for target in function.targets:
                 callee = functions.get(target) or _around(functions, target)
                 if callee is None:

@@ -105,7 +105,8 @@ class _Simulation:
                     self._wrong(f"row {row} of tensor {owner}, its owner, does not exist", table)
                 if t.tensors[owner].owners[row] != (owner, row):
                     self._wrong(f"row {row} of tensor {owner} owns others, but not itself", table)
-        for index in (*t.inputs, *(i for pair in t.states for i in pair), *(s.output for s in t.steps)):
+        written = [s.output for s in t.steps if s.port is None]
+        for index in (*t.inputs, *(i for pair in t.states for i in pair), *written):
             if any(owner != (index, row) for row, owner in enumerate(t.tensors[index].owners)):
                 self._wrong("it is written, but a row belongs to another", t.tensors[index])
 

@@ -202,7 +202,7 @@ static void write_rows_2(const int8_t *const *in, int8_t *out, int32_t row,
 }
 
 /* Step 0: ReadRows image
- *  -> 8x10x3; image lies in pool bytes 40..259. */
+ *  -> 8x10x3; image lies in pool bytes 40..289. */
 VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *caller)
 {
     const int8_t *in[1];
@@ -347,26 +347,26 @@ VMCU_STEP step_7(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *c
     }
 }
 
-/* Stage 0: steps 0 to 1, row by row. */
+/* Stage 0: step 0. */
 static void stage_0(int8_t *pool, struct vmcu_caller *caller)
 {
-    {
-        int32_t k;
-        for (k = 0; k < 4 && caller->status == 0; k++) {
-            step_0(pool, k * 2, 2 + k * 2, caller);
-            step_1(pool, k, 1 + k);
-        }
-    }
+    step_0(pool, 0, 8, caller);
 }
 
-/* Stage 1: step 2. */
+/* Stage 1: step 1. */
 static void stage_1(int8_t *pool)
+{
+    step_1(pool, 0, 4);
+}
+
+/* Stage 2: step 2. */
+static void stage_2(int8_t *pool)
 {
     step_2(pool, 0, 4);
 }
 
-/* Stage 2: steps 3 to 7, row by row. */
-static void stage_2(int8_t *pool, struct vmcu_caller *caller)
+/* Stage 3: steps 3 to 7, row by row. */
+static void stage_3(int8_t *pool, struct vmcu_caller *caller)
 {
     {
         int32_t k;
@@ -439,7 +439,8 @@ int segment_run_rows(void *pool_, segment_read_rows read_input, void *input_cont
         return given.status;
     }
     stage_1(pool);
-    stage_2(pool, caller);
+    stage_2(pool);
+    stage_3(pool, caller);
     if (given.status != SEGMENT_OK) {
         return given.status;
     }

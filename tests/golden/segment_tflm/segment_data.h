@@ -107,7 +107,7 @@ static const int8_t s4_shifts[5] = {
 /* Step 7: WriteRows mask */
 /* Addresses of rows in the pool, where they are not evenly spaced. */
 static const uint16_t rows_0[8] = {
-    40, 80, 110, 140, 170, 200, 160, 230,
+    40, 80, 110, 140, 170, 200, 230, 260,
 };
 static const uint16_t rows_2[4] = {
     160, 290, 330, 370,

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := gcc gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 
-.PHONY: setup tools demo test test-slow lint bench readme clean
+.PHONY: setup tools demo test test-slow lint bench bench-table bench-planner bench-paper bench-cost bench-mutations readme clean
 setup: $(VENV)/ready tools
 
 # Python packages, a Cortex-M compiler (ziglang) and an emulator (unicorn) among them.
@@ -36,8 +36,11 @@ lint: setup
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-bench: setup
-	$(BIN)/python -m bench.table
+# Measures everything; each part can be run alone. Exact instruction counts, never times.
+bench: bench-table bench-planner bench-paper bench-cost bench-mutations
+
+bench-table bench-planner bench-paper bench-cost bench-mutations: bench-%: setup
+	$(BIN)/python -m bench.$*
 
 # The command lines README shows, run again.
 readme: setup

@@ -1,0 +1,129 @@
+"""What the memory planner achieves: pool against its lower bound, time, and what streaming costs in instructions.
+
+    python -m bench.planner                     every model, resident and streamed
+    python -m bench.planner --model mlperf_kws  one
+
+Pools hold activations, scratch and states. "layer by layer" is the lower bound of whole layers one after the other with the
+same operators. The overhead compares exact instructions of one inference on a Cortex-M4: this plan against the plan layer
+by layer, same kernels and compiler; both firmwares must print the same bits. Seconds are of planning alone, on this
+machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+from dataclasses import dataclass
+from math import exp, log
+from time import perf_counter
+
+from bench.table import models
+from vmcu.api import Model
+from vmcu.batch import random_batch
+from vmcu.cost import executed_macs
+from vmcu.pipeline import compile_plan, compile_schedule, load
+from vmcu.planner import best_plan
+from vmcu.run.process import find_qemu, qemu_version
+from vmcu.schedule.schedule import layer_by_layer
+from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
+from vmcu.targets import load_target
+from vmcu.toolchain import find_compiler
+
+CORE = "cortex-m4"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found."""
+
+    name: str
+    streamed: bool
+    pool: int
+    bound: int
+    layers: int
+    tiles: int
+    tasks: int
+    macs: int
+    executed: int
+    seconds: float
+    overhead: float
+    exact: bool
+
+
+def measure(path: str, name: str, streamed: bool) -> Row:
+    """Plans and runs one model both ways."""
+    graph = load(path)
+    if streamed:
+        graph = stream_inputs(graph, [ALL_INPUTS])
+    start = perf_counter()
+    plan = best_plan(graph)
+    seconds = perf_counter() - start
+    whole = layer_by_layer(graph)
+    chip = load_target(CORE)
+    ours = Model(compile_plan(plan, "net"), chip, "auto")
+    theirs = Model(compile_schedule(whole, "net"), chip, "auto")
+    batch = random_batch(graph, 1)
+    found, expected = ours.run_batch(batch), theirs.run_batch(batch)
+    assert found.instructions and expected.instructions
+    return Row(
+        name,
+        streamed,
+        plan.pool_bytes,
+        plan.lower_bound_bytes,
+        theirs.compiled.plan.pool_bytes,
+        max(t.tiles for t in plan.schedule.graph.tensors.values()),
+        len(plan.schedule.tasks),
+        graph.macs,
+        executed_macs(plan.schedule),
+        seconds,
+        found.instructions[0] / expected.instructions[0] - 1,
+        found.outputs == expected.outputs,
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = [
+        "| model | input | layer by layer | pool | lower bound | pool / bound | tiles | tasks | MACs executed / model "
+        "| instructions against layer by layer | same bits | seconds |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|",
+    ]
+    for r in rows:
+        lines.append(
+            f"| {r.name} | {'streamed' if r.streamed else 'resident'} | {r.layers:,} | {r.pool:,} | {r.bound:,} "
+            f"| {r.pool / r.bound:.4f} | {r.tiles} | {r.tasks:,} | {r.executed:,} / {r.macs:,} | {r.overhead:+.1%} "
+            f"| {'yes' if r.exact else '**NO**'} | {r.seconds:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Prints the table; 1 where bits differ."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", action="append", help="folder name; may be repeated; default: all")
+    options = parser.parse_args()
+    rows = []
+    for path, _ in models():
+        name = path.parent.name
+        if options.model and name not in options.model:
+            continue
+        for streamed in (False, True):
+            rows.append(measure(str(path), name, streamed))
+            print(f"{name} {'streamed' if streamed else 'resident'}", file=sys.stderr)
+    if not rows:
+        parser.error("no such model")
+    qemu = find_qemu()
+    engine = qemu_version(qemu) if qemu else "Unicorn"
+    print(f"Exact instructions: {find_compiler('auto').version} at -O3, {engine}, {CORE}.\n")
+    print(table(rows))
+    mean = exp(sum(log(r.pool / r.bound) for r in rows) / len(rows))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\nGeometric mean of pool / bound {mean:.4f}; memory of the tool {memory:.0f} MiB.")
+    return 0 if all(r.exact for r in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

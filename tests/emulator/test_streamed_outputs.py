@@ -169,6 +169,22 @@ def test_verify(inputs: str, tmp_path: Path) -> None:
     assert done.code == 0 and "ok" in done.out, done.err
 
 
+@pytest.mark.parametrize("streamed", [(), ("*",)], ids=["resident", "streamed"])
+def test_verify_where_rows_are_left_out(streamed: tuple[str, ...], tmp_path: Path) -> None:
+    """A stride skips every second row of image and first layer: they are neither asked for nor compared."""
+    need("qemu")
+    net = Net()
+    x = net.qdq(net.input("x", (1, 2, 8, 8)))
+    first = net.qdq(net.node("Conv", [x, net.weights((2, 2, 1, 1))]), 0.1)
+    last = net.qdq(net.node("Conv", [first, net.weights((2, 2, 1, 1))], strides=[2, 2]), 0.1)
+    net.node("Identity", [last], "y")
+    net.output("y", shape=(1, 2, 4, 4))
+    model = compile(net.save(tmp_path), "cortex-m4", stream_inputs=streamed, stream_outputs=streamed)
+    verified = verify_model(model, random_batch(model.compiled.graph, 2))
+    assert verified.mismatches == []
+    assert f" {(64 + 32) * (2 if streamed else 1)} values" in verified.text
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_stack_of_both_callbacks(compiler: str, tmp_path: Path) -> None:
     """The call graph follows pointers to whatever they may point at."""

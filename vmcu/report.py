@@ -107,6 +107,15 @@ def make_report(
         "layers": layers,
         "checks": [
             f"independent checker: {compiled.checked_tasks} tasks simulated on tagged memory",
+            f"placement: {placement_text(plan.pool_bytes, plan.lower_bound_bytes)}",
             *checks,
         ],
     }
+
+
+def placement_text(pool_bytes: int, lower_bound_bytes: int) -> str:
+    """How good a placement is, and whether that is proven: no pool is smaller than the bytes alive at one time."""
+    if pool_bytes == lower_bound_bytes:
+        return "optimal for this schedule: so many bytes are alive at one time"
+    over = pool_bytes / lower_bound_bytes - 1
+    return f"{over:.1%} above the lower bound of this schedule, {lower_bound_bytes:,}"

@@ -30,6 +30,7 @@ from vmcu.picture.svg import MARKER as SVG_MARKER
 from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planner import wished
+from vmcu.report import placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, load_target
 
@@ -160,7 +161,7 @@ def plan(
         click.echo(
             f"pool          {made.pool_bytes:>12,} bytes (activations, scratch and state; stack comes on top)"
         )
-        click.echo(f"lower bound   {made.lower_bound_bytes:>12,} bytes for this order of steps")
+        click.echo(f"placement     {placement_text(made.pool_bytes, made.lower_bound_bytes)}")
         if made.state_bytes:
             click.echo(f"of it state   {made.state_bytes:>12,} bytes that survive between runs")
         flash = compiled.project.weights_bytes + compiled.project.tables_bytes
@@ -255,7 +256,7 @@ def print_report(report: dict[str, Any]) -> None:
             "  pool",
             memory["pool_bytes"],
             "bytes",
-            f"lower bound of this schedule {memory['lower_bound_bytes']:,}",
+            placement_text(memory["pool_bytes"], memory["lower_bound_bytes"]),
         ],
         ["  stack", memory["stack_bytes"], "bytes", "worst case by the compiler's figures"],
         ["  stack seen", memory["stack_painted_bytes"], "bytes", "painted, in the emulator"],

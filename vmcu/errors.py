@@ -48,6 +48,10 @@ class VmcuError(Exception):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(p) for p in self.problems))
 
+    def __reduce__(self) -> tuple[type[VmcuError], tuple[Exit, tuple[Problem, ...]]]:
+        """So that it survives the way back from a worker process."""
+        return type(self), (self.code, self.problems)
+
 
 class Unsupported(Exception):
     """Raised where a node is lowered to integers; becomes a Problem that names the node."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from math import inf, log
 from random import Random
@@ -83,7 +84,7 @@ def place_blocks(blocks: Sequence[Block], bound: int, search: bool = True) -> Pl
         search: False: only the simple orders are tried, in a fraction of the time.
     """
     puzzle = _Puzzle(blocks, bound)
-    best = min((puzzle.fit(order, puzzle.low) for order in puzzle.orders()), key=lambda p: p.end)
+    best = puzzle.starts[0].placement()
     for improve in (_search_tensors, _search_blocks) if search else ():
         if best.end <= bound:
             break
@@ -208,25 +209,22 @@ class _Puzzle:
         live = change.cumsum()
         return [int(live[b - start : d - start + 1].max()) for b, d in zip(born, died, strict=True)]
 
-    def fit(self, order: Sequence[int], high: Sequence[bool]) -> Placement:
+    @cached_property
+    def starts(self) -> list[_Fit]:
+        """The orders worth starting from, all blocks from below; the best first."""
+        found = [self.refit(order, self.low, None, lambda: inf) for order in self.orders()]
+        return sorted((fit for fit in found if fit is not None), key=lambda fit: fit.end)
+
+    def refit(
+        self, order: Sequence[int], high: Sequence[bool], like: _Fit | None, limit: Callable[[], float]
+    ) -> _Fit | None:
         """Each block in order at the first address, from its side, that no placed neighbour forbids.
 
         Args:
             order: all blocks.
             high: which blocks look from the lower bound downwards; where nothing is free below it they
                 look upwards like the others.
-        """
-        found = self.refit(order, high, None, lambda: inf)
-        assert found is not None
-        return found.placement()
-
-    def refit(
-        self, order: Sequence[int], high: Sequence[bool], like: _Fit | None, limit: Callable[[], float]
-    ) -> _Fit | None:
-        """As `fit`, but quick: what is placed as in `like` is copied, and a hopeless try is given up.
-
-        Args:
-            like: an earlier result.
+            like: an earlier result: what is placed as there is copied.
             limit: asked once, as soon as the end exceeds that of `like`: None is returned where the end
                 exceeds this limit.
         """
@@ -337,12 +335,12 @@ def _search_tensors(puzzle: _Puzzle) -> Placement:
         first = [priority[t] for t in tensor]
         return puzzle.refit(sorted(base, key=first.__getitem__), [side[t] for t in tensor], like, limit)
 
-    starts = []
-    for base in puzzle.orders():
-        for sides in ([False] * len(names), [n % 2 == 1 for n in range(len(names))]):
-            start = evaluate([0] * len(names), sides, base)
-            assert start is not None
-            starts.append((start, sides, base))
+    below, both = [False] * len(names), [n % 2 == 1 for n in range(len(names))]
+    starts = [(start, below, start.order) for start in puzzle.starts]
+    for _, _, base in starts[:RESTARTS]:
+        start = evaluate([0] * len(names), both, base)
+        assert start is not None
+        starts.append((start, both, base))
     starts.sort(key=lambda s: s[0].end)
     best = starts[0][0]
     for current, side, base in starts[:RESTARTS]:
@@ -395,8 +393,7 @@ def _search_blocks(puzzle: _Puzzle) -> Placement:
     """Moves single blocks forward in the order."""
     random = Random(2)
     count = len(puzzle.blocks)
-    starts = [puzzle.refit(order, puzzle.low, None, lambda: inf) for order in puzzle.orders()]
-    known = sorted((s for s in starts if s is not None), key=lambda s: s.end)
+    known = puzzle.starts
     best = known[0]
     for start in known[:2]:
         current = start

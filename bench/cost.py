@@ -1,4 +1,4 @@
-"""Fits the cost model of `vmcu/cost.py` to exact instruction counts and says how far it is off.
+"""Fits the cost model of `vmcu/planning/cost.py` to exact instruction counts and says how far it is off.
 
     python -m bench.cost                      every model on one core of each instruction set
     python -m bench.cost --core cortex-m4     this core alone
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from bench.table import ROOT, SHARED
 from vmcu.api import Model, default_name
-from vmcu.cost import INSTRUCTION_SET, OTHER, RATES, Rate, Work, step_work
 from vmcu.pipeline import compile_schedule, load
+from vmcu.planning.cost import INSTRUCTION_SET, OTHER, RATES, Rate, Work, step_work
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import layer_by_layer, streamed
 from vmcu.targets import load_target
@@ -168,7 +168,7 @@ def errors(samples: Sequence[Sample], rate: Rate, refit: bool) -> str:
 
 
 def source(name: str, rate: Rate) -> str:
-    """The entry of `vmcu.cost.RATES`."""
+    """The entry of `vmcu.planning.cost.RATES`."""
     lines = [f'    "{name}": Rate(', f"        {rate.call:g},", "        {"]
     for template, values in rate.kernels.items():
         key = "OTHER" if template == OTHER else f'"{template}"'

@@ -21,9 +21,9 @@ from time import perf_counter
 from bench.table import models
 from vmcu.api import Model
 from vmcu.batch import random_batch
-from vmcu.cost import executed_macs
 from vmcu.pipeline import compile_plan, compile_schedule, load
-from vmcu.planner import best_plan
+from vmcu.planning.choose import best_plan
+from vmcu.planning.cost import executed_macs
 from vmcu.run.process import find_qemu, qemu_version
 from vmcu.schedule.schedule import layer_by_layer
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs

@@ -21,7 +21,7 @@ from vmcu.memory.check import check
 from vmcu.memory.plan import make_plan
 from vmcu.memory.tables import Range, Tables, make_tables
 from vmcu.pipeline import Compiled, load
-from vmcu.planner import best_plan
+from vmcu.planning.choose import best_plan
 from vmcu.schedule.schedule import layer_by_layer
 from vmcu.schedule.stream_outputs import ALL_OUTPUTS, stream_outputs
 

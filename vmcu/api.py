@@ -18,7 +18,7 @@ from vmcu.ir.graph import Array
 from vmcu.ir.quantized import Numerics
 from vmcu.picture.page import report_html
 from vmcu.pipeline import Compiled, compile_graph, load
-from vmcu.planner import Optimise, wished
+from vmcu.planning.choose import Optimise, wished
 from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
 from vmcu.save import PAGE, save_files

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vmcu.errors import Exit, VmcuError
 from vmcu.pipeline import Compiled, compile_choice
-from vmcu.planner import Candidate, choose
+from vmcu.planning.choose import Candidate, choose
 from vmcu.toolchain import Firmware
 
 

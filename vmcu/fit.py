@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from vmcu.codegen.names import c_comment
 from vmcu.errors import Exit, Problem, VmcuError
-from vmcu.peak import find_peak
 from vmcu.pipeline import Compiled
-from vmcu.planner import best_plan
+from vmcu.planning.choose import best_plan
+from vmcu.planning.peak import find_peak
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
 from vmcu.schedule.tiles import whole_rows
 from vmcu.targets import Target, list_targets

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from vmcu.codegen.names import project_name
 from vmcu.codegen.project import make_project
-from vmcu.cost import DEFAULT_CORE
 from vmcu.importer import import_model
 from vmcu.ir.cproject import CProject
 from vmcu.ir.graph import State
@@ -17,7 +16,8 @@ from vmcu.memory.check import check
 from vmcu.memory.plan import MemoryPlan, make_plan
 from vmcu.memory.tables import Tables, make_tables
 from vmcu.passes import canonicalise
-from vmcu.planner import STACK_ALLOWANCE_BYTES, Choice, Optimise, choose, list_candidates
+from vmcu.planning.choose import STACK_ALLOWANCE_BYTES, Choice, Optimise, choose, list_candidates
+from vmcu.planning.cost import DEFAULT_CORE
 from vmcu.quant.lowering import quantise
 from vmcu.schedule.schedule import Schedule
 from vmcu.schedule.stream_inputs import stream_inputs
@@ -81,7 +81,7 @@ def compile_graph(
         name: prefix of the C symbols; made from the model's name by default.
         streamed: inputs that the caller delivers row by row.
         streamed_outputs: outputs that the caller receives row by row.
-        optimise: "ram", "balanced" or "speed"; see `planner.choose`.
+        optimise: "ram", "balanced" or "speed"; see `planning.choose`.
         ram_bytes: RAM there is for pool, stack and variables; the latter two get `STACK_ALLOWANCE_BYTES` until a
             build tells their size (`budget.settle`).
         core: whose instructions are estimated.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmcu.codegen.names import c_comment
-from vmcu.cost import estimate_steps
 from vmcu.pipeline import Compiled
+from vmcu.planning.cost import estimate_steps
 from vmcu.run import RunReport
 from vmcu.targets import Target
 from vmcu.toolchain import Firmware

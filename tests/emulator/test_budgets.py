@@ -11,10 +11,10 @@ from tiny_project import need
 
 import vmcu
 from vmcu.api import Model
-from vmcu.cost import estimate
 from vmcu.errors import Exit, VmcuError
 from vmcu.pipeline import compile_schedule, load
-from vmcu.planner import choose, list_candidates
+from vmcu.planning.choose import choose, list_candidates
+from vmcu.planning.cost import estimate
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import layer_by_layer, streamed
 from vmcu.targets import load_target

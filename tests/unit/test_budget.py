@@ -10,7 +10,7 @@ import pytest
 from vmcu.budget import settle
 from vmcu.errors import Exit, fail
 from vmcu.pipeline import Compiled, compile_graph, load
-from vmcu.planner import Optimise, choose, list_candidates
+from vmcu.planning.choose import Optimise, choose, list_candidates
 from vmcu.toolchain import Compiler, Firmware
 
 GRAPH = load(Path(__file__).parents[2] / "models" / "mnist_cnn" / "model.onnx")

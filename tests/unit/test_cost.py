@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 from broken_plans import NETS, compiled
 
-from vmcu.cost import INSTRUCTION_SET, OTHER, RATES, estimate, estimate_steps, executed_macs, step_work
 from vmcu.pipeline import load
+from vmcu.planning.cost import (
+    INSTRUCTION_SET,
+    OTHER,
+    RATES,
+    estimate,
+    estimate_steps,
+    executed_macs,
+    step_work,
+)
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
 from vmcu.targets import list_targets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from broken_plans import NETS, compiled
 
-from vmcu.peak import Held, find_peak, row_text
+from vmcu.planning.peak import Held, find_peak, row_text
 
 
 @pytest.mark.parametrize("name", NETS)

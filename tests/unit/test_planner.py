@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import shared_models
 
-import vmcu.planner
+import vmcu.planning.choose
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
 from vmcu.memory.plan import MemoryPlan
 from vmcu.pipeline import compile_graph, load
-from vmcu.planner import (
+from vmcu.planning.choose import (
     BALANCED,
     STACK_ALLOWANCE_BYTES,
     Candidate,
@@ -125,14 +125,14 @@ def test_few_placements_are_searched(
     wish: Optimise, limit: int | None, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 0
-    make = vmcu.planner.make_plan
+    make = vmcu.planning.choose.make_plan
 
     def counted(schedule: Schedule, search: bool = True) -> MemoryPlan:
         nonlocal count
         count += search
         return make(schedule, search)
 
-    monkeypatch.setattr(vmcu.planner, "make_plan", counted)
+    monkeypatch.setattr(vmcu.planning.choose, "make_plan", counted)
     found = list_candidates(load(MODELS / "gesture" / "model.onnx"))
     choose(found, wish, limit)
     assert len(found) > 4 and count <= most

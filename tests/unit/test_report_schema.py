@@ -16,7 +16,7 @@ import vmcu
 import vmcu.api
 from vmcu.errors import Exit, fail
 from vmcu.pipeline import load
-from vmcu.planner import list_candidates
+from vmcu.planning.choose import list_candidates
 from vmcu.report import SCHEMA_VERSION
 from vmcu.schedule.stream_inputs import stream_inputs
 

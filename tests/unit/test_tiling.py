@@ -14,11 +14,11 @@ from random_nets import wide_net
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import lower_bound
 from vmcu.pipeline import load
+from vmcu.planning.tiling import _untile, tiled
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, streamed
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
 from vmcu.schedule.tiles import MOST_TILES, tile_columns, tile_counts
-from vmcu.tiling import _untile, tiled
 
 SEEDS = range(10)
 NAMES = ("residual", "streamed", *(f"seed {seed}" for seed in SEEDS))

@@ -20,7 +20,6 @@ from vmcu.commands.options import (
 )
 from vmcu.commands.output import print_json, print_table, progress
 from vmcu.commands.pareto import draw, estimates, find_fronts, print_fronts
-from vmcu.cost import DEFAULT_CORE, estimate
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
 from vmcu.ir.quantized import QuantizedGraph
@@ -29,7 +28,8 @@ from vmcu.picture.curve import curves_svg
 from vmcu.picture.svg import MARKER as SVG_MARKER
 from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
-from vmcu.planner import wished
+from vmcu.planning.choose import wished
+from vmcu.planning.cost import DEFAULT_CORE, estimate
 from vmcu.report import placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, load_target

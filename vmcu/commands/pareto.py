@@ -10,10 +10,10 @@ import click
 
 from vmcu.codegen.names import c_comment
 from vmcu.commands.output import print_json, print_table
-from vmcu.cost import DEFAULT_CORE
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.picture.curve import Curve, Dot
-from vmcu.planner import STACK_ALLOWANCE_BYTES, Candidate, Optimise, choose, list_candidates, pareto
+from vmcu.planning.choose import STACK_ALLOWANCE_BYTES, Candidate, Optimise, choose, list_candidates, pareto
+from vmcu.planning.cost import DEFAULT_CORE
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
 from vmcu.targets import Target
 

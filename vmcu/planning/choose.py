@@ -1,7 +1,7 @@
 """QuantizedGraph -> MemoryPlan: lists schedules, and chooses one for a wish.
 
 Two figures of a candidate decide. Its pool is known only once it is placed, which takes time; its lower bound and
-its estimated instructions (`vmcu/cost.py`) are known before. So every choice goes through the candidates in an order
+its estimated instructions (`vmcu/planning/cost.py`) are known before. So every choice goes through the candidates in an order
 that needs few of them placed.
 """
 
@@ -13,12 +13,12 @@ from functools import cached_property
 from math import inf
 from typing import Literal
 
-from vmcu.cost import DEFAULT_CORE, estimate, executed_macs
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
+from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
+from vmcu.planning.tiling import tiled
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
-from vmcu.tiling import tiled
 
 Optimise = Literal["ram", "balanced", "speed"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for

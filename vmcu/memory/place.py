@@ -175,15 +175,18 @@ class _Puzzle:
         self.aligns = [b.align for b in blocks]
         self.low = [False] * len(blocks)
         effort = sum(_effort(len(near[0])) for near in self.near) + 1
-        self.evaluations = max(12, min(MOST_EVALUATIONS, SEARCH_WORK // effort))
+        self.evaluations = max(4, min(MOST_EVALUATIONS, SEARCH_WORK // effort))
+        self.most_orders = max(3, SEARCH_WORK * 2 // effort)
 
     def orders(self) -> list[list[int]]:
-        """Orders worth starting from."""
+        """Orders worth starting from, the most promising first; few where there are very many blocks."""
         size, count = self.sizes, range(len(self.blocks))
         born, died = [b.born for b in self.blocks], [b.died for b in self.blocks]
         tightest = self._tightest(born, died)
+        loose = [most < TIGHT[0] * self.bound for most in tightest]
         found = [
             sorted(count, key=lambda i: (born[i], -size[i])),
+            sorted(count, key=lambda i: (loose[i], -size[i], born[i])),
             sorted(count, key=lambda i: (-size[i], born[i])),
             sorted(count, key=lambda i: (-size[i] * (died[i] - born[i] + 1), born[i])),
             sorted(count, key=lambda i: (born[i] - died[i], -size[i])),
@@ -196,7 +199,7 @@ class _Puzzle:
                 sorted(count, key=lambda i: (loose[i], -size[i], born[i])),
                 sorted(count, key=lambda i: (loose[i], (born[i] - died[i]) // PERIOD, born[i])),
             ]
-        return found
+        return found[: self.most_orders]
 
     def _tightest(self, born: Sequence[int], died: Sequence[int]) -> list[int]:
         """Per block the most bytes alive at any time of its life."""

@@ -23,7 +23,7 @@ from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
 Optimise = Literal["ram", "balanced", "speed"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
-MOST_TILED = 4  # schedules with tiles
+MOST_TILED = 3  # schedules with tiles
 WORTH_TRYING = 1.02  # quick pool / least quick pool at which a better placement is still searched for
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
 STACK_ALLOWANCE_BYTES = 1024

@@ -9,6 +9,9 @@ from vmcu.memory.plan import live_bytes, lower_bound
 from vmcu.schedule.schedule import Schedule, staged, streamed
 from vmcu.schedule.tiles import tile_columns, tile_counts
 
+HOPEFUL = 1.05  # lower bound / least so far up to which a schedule is of interest
+WEIGHTS = (0.1, 0.0)  # of bytes in flight: fewer than for rows, since there are many tasks to lay out
+
 
 def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
     """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most.
@@ -16,13 +19,15 @@ def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
     Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles.
     """
     found: dict[int, Schedule] = {}
-    for tiles in tile_counts(graph):
+    limit = bound - 1
+    for tiles in reversed(tile_counts(graph)):
         cut = tile_columns(graph, graph.tensors, tiles)
         if cut.tensors == graph.tensors:
             continue
-        best = min(streamed(cut, bound - 1), key=lower_bound, default=None)
+        best = min(streamed(cut, limit, WEIGHTS), key=lower_bound, default=None)
         if best and lower_bound(best) < bound:
             found[tiles] = best
+            limit = min(limit, int(lower_bound(best) * HOPEFUL))
     ordered = sorted(found.items(), key=lambda item: lower_bound(item[1]))
     return [_untile(graph, schedule, tiles) for tiles, schedule in ordered]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from vmcu.ir.quantized import QuantizedGraph
 from vmcu.ops.base import QOp
 from vmcu.schedule.aliases import Segment, find_aliases
 from vmcu.schedule.flow import Flow, make_flow
-from vmcu.schedule.stream import Order, Stages, good_stages, live_at_boundary, stream_stage
+from vmcu.schedule.stream import WEIGHTS, Order, Stages, good_stages, live_at_boundary, stream_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,15 @@ def layer_by_layer(graph: QuantizedGraph) -> Schedule:
     return _schedule(graph, flow, aliases, tuple(zip(starts, [*starts[1:], len(flow.steps)], strict=True)))
 
 
-def streamed(graph: QuantizedGraph, limit: float = inf) -> list[Schedule]:
+def streamed(graph: QuantizedGraph, limit: float = inf, weights: Sequence[float] = WEIGHTS) -> list[Schedule]:
     """Streamed schedules that need little memory, none more than `limit`; see `stream.good_stages`."""
     aliases = find_aliases(graph)
     flow = make_flow(graph, aliases)
     stores = {s.next for s in graph.states}
     stores_from = next((i for i, op in enumerate(flow.steps) if op.output in stores), len(flow.steps))
-    return [_schedule(graph, flow, aliases, stages) for stages in good_stages(flow, stores_from, limit)]
+    return [
+        _schedule(graph, flow, aliases, stages) for stages in good_stages(flow, stores_from, limit, weights)
+    ]
 
 
 def staged(graph: QuantizedGraph, stages: Stages) -> Schedule:

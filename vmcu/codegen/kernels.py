@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vmcu.codegen.render import render
-from vmcu.ops.base import Kernel
-
-PLACEHOLDER = "vmcu_kernel_name"
+from vmcu.ops.base import PLACEHOLDER, Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +22,32 @@ class KernelFunctions:
     names: tuple[str, ...]
 
 
-def make_kernels(kernels: list[Kernel]) -> KernelFunctions:
+def make_kernels(kernels: Sequence[Kernel]) -> KernelFunctions:
     """Renders the kernel of every step; equal text is one function, named after its template."""
-    found: dict[str, str] = {}
-    numbers: dict[str, int] = {}
-    texts, names = [], []
+    texts = _Texts()
+    names = []
     for kernel in kernels:
-        text = render(f"kernels/{kernel.template}.c", {**kernel.context, "signature": _signature(kernel)})
-        if text not in found:
-            numbers[kernel.template] = numbers.get(kernel.template, 0) + 1
-            found[text] = f"{kernel.template}_{numbers[kernel.template]}"
-            texts.append(text.replace(PLACEHOLDER, found[text]).rstrip() + "\n")
-        names.append(found[text])
-    return KernelFunctions(tuple(texts), tuple(names))
+        called = {word: texts.name(f.stem, f.text) for word, f in kernel.functions.items()}
+        context = {**kernel.context, **called, "signature": _signature(kernel)}
+        names.append(texts.name(kernel.template, render(f"kernels/{kernel.template}.c", context)))
+    return KernelFunctions(tuple(texts.found), tuple(names))
+
+
+class _Texts:
+    """Functions by their text, in order of first use."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self._names: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
+
+    def name(self, stem: str, text: str) -> str:
+        """The name of the function with this text."""
+        if text not in self._names:
+            self._numbers[stem] = self._numbers.get(stem, 0) + 1
+            self._names[text] = f"{stem}_{self._numbers[stem]}"
+            self.found.append(text.replace(PLACEHOLDER, self._names[text]).rstrip() + "\n")
+        return self._names[text]
 
 
 def _signature(kernel: Kernel) -> str:

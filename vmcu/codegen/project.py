@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
@@ -18,13 +18,21 @@ from vmcu.codegen.render import render
 from vmcu.codegen.text import c_array, c_float
 from vmcu.errors import fail, internal
 from vmcu.ir.cproject import CProject, Port
-from vmcu.ir.quantized import Interface, QuantizedGraph, Tensor
+from vmcu.ir.quantized import Interface, Isa, QuantizedGraph, Tensor
 from vmcu.memory.plan import MemoryPlan
 from vmcu.memory.tables import ReadTable, StepTable, Tables, TensorTable
 from vmcu.ops.base import Kernel, QOp
 from vmcu.resources import folder
 
 POOL_ALIGN = 4
+RUNTIME: Mapping[Isa, tuple[str, ...]] = {
+    "c": ("vmcu_math.h",),
+    "armv6-m": ("vmcu_math.h",),
+    "armv7-m": ("vmcu_math.h",),
+    "armv7e-m": ("vmcu_math.h", "vmcu_dsp.h"),
+    "armv8.1-m": ("vmcu_math.h", "vmcu_dsp.h"),
+}
+"""Headers of `firmware/runtime` that kernels of an instruction set call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class _Printer:
         self.plan, self.tables, self.name = plan, tables, name
         self.graph: QuantizedGraph = plan.schedule.graph
         self.ops: tuple[QOp, ...] = plan.schedule.steps
-        self.kernels: list[Kernel] = [op.kernel(self.graph.ins(op), self._out(op)) for op in self.ops]
+        self.kernels: tuple[Kernel, ...] = plan.schedule.kernels
         self.functions: KernelFunctions = make_kernels(self.kernels)
         self.pads = self._pads()
 
@@ -104,6 +112,7 @@ class _Printer:
                 "project/model.c",
                 {
                     **common,
+                    "headers": RUNTIME[graph.isa],
                     "kernels": self.functions.texts,
                     "steps": steps,
                     "stages": self._stages(),
@@ -115,7 +124,7 @@ class _Printer:
                 },
             ),
             f"{name}_data.h": render("project/data.h", {**common, "arrays": data}),
-            "vmcu_math.h": (folder("firmware") / "runtime" / "vmcu_math.h").read_text(),
+            **{h: (folder("firmware") / "runtime" / h).read_text() for h in RUNTIME[graph.isa]},
             "CMakeLists.txt": render("project/CMakeLists.txt", common),
         }
         return CProject(

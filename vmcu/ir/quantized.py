@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from vmcu.ops.base import QOp
 
 Numerics = Literal["onnx", "tflm"]
+Isa = Literal["c", "armv6-m", "armv7-m", "armv7e-m", "armv8.1-m"]
+"""What kernels may use: C alone, Thumb, Thumb-2, Thumb-2 with DSP, Helium."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class QuantizedGraph:
         inputs, outputs: states excluded.
         states: persistent tensors.
         sha256: of the model file.
+        isa: whose kernels are planned with.
     """
 
     name: str
@@ -129,6 +132,7 @@ class QuantizedGraph:
     outputs: tuple[Interface, ...]
     states: tuple[StateLink, ...]
     sha256: str
+    isa: Isa = "c"
 
     @property
     def macs(self) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
 
+import numpy as np
+
 from vmcu.ir.quantized import Tensor
 from vmcu.memory.place import Block, Placement, place_blocks
 from vmcu.schedule.aliases import Segment
@@ -21,6 +23,7 @@ class MemoryPlan:
         schedule: the order this plan is valid for.
         addresses: tensor -> address of each row (bytes from the pool's start); aliases included.
         scratch: step -> address of its working memory, where it has any.
+        scratch_lives: step -> when it is kept: (first task, last task) of one or more of its tasks.
         scratch_bytes: the largest working memory of a step.
         state_bytes: leading part of the pool that persists between runs.
         pool_bytes: end of the highest segment.
@@ -31,6 +34,7 @@ class MemoryPlan:
     schedule: Schedule
     addresses: Mapping[str, tuple[int, ...]]
     scratch: Mapping[int, int]
+    scratch_lives: Mapping[int, tuple[tuple[int, int], ...]]
     scratch_bytes: int
     state_bytes: int
     pool_bytes: int
@@ -119,19 +123,55 @@ def make_blocks(schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]]
                 for r in group
             )
             blocks.append(Block(name, tuple(group), parts, tensor.elem_bytes))
-    for step, (first, last) in _spans(schedule).items():
-        op = schedule.steps[step]
-        size = op.kernel(graph.ins(op), graph.tensors[op.output]).scratch_bytes
-        if size:
-            blocks.append(Block(step, (), ((0, size, first, last),), 4))
+    for step, lives in scratch_lives(schedule, _changes(schedule, blocks)).items():
+        size = schedule.kernels[step].scratch_bytes
+        blocks.append(Block(step, (), tuple((0, size, *life) for life in lives), 4))
     return blocks
 
 
-def _spans(schedule: Schedule) -> dict[int, tuple[int, int]]:
-    spans: dict[int, tuple[int, int]] = {}
+def scratch_lives(schedule: Schedule, change: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+    """Step -> when its working memory is kept: during each of its tasks.
+
+    Between them it is kept, too, where that does not raise the lower bound: few long lives are placed faster than many
+    short ones.
+
+    Args:
+        change: of the live bytes, before each task; see `_changes`.
+    """
+    live = np.cumsum(np.asarray(change[:-1], np.int64))[1:]
+    runs: dict[int, list[tuple[int, int]]] = {}
     for t, task in enumerate(schedule.tasks):
-        spans[task.step] = (spans.get(task.step, (t, t))[0], t)
-    return spans
+        size = schedule.kernels[task.step].scratch_bytes
+        if size:
+            live[t] += size
+            known = runs.setdefault(task.step, [])
+            if known and known[-1][1] == t - 1:
+                known[-1] = (known[-1][0], t)
+            else:
+                known.append((t, t))
+    bound = int(live.max(initial=0))
+    for step, known in runs.items():
+        size = schedule.kernels[step].scratch_bytes
+        merged = known[:1]
+        for first, last in known[1:]:
+            gap = slice(merged[-1][1] + 1, first)
+            if live[gap].max() + size <= bound:
+                live[gap] += size
+                merged[-1] = (merged[-1][0], last)
+            else:
+                merged.append((first, last))
+        runs[step] = merged
+    return runs
+
+
+def _changes(schedule: Schedule, blocks: Sequence[Block]) -> list[int]:
+    """By how much the live bytes change before the first task, before each, and after the last."""
+    change = [0] * (len(schedule.tasks) + 3)
+    for block in blocks:
+        for _, size, born, died in block.parts:
+            change[born + 1] += size
+            change[died + 2] -= size
+    return change
 
 
 def _base(state_bytes: int) -> int:
@@ -143,12 +183,7 @@ def _live(schedule: Schedule, blocks: Sequence[Block]) -> tuple[int, list[int]]:
     """Bytes of states, and bytes alive before the first task, during each, and after the last."""
     graph = schedule.graph
     state_bytes = sum(graph.tensors[s.current].size_bytes for s in graph.states)
-    change = [0] * (len(schedule.tasks) + 3)
-    for block in blocks:
-        for _, size, born, died in block.parts:
-            change[born + 1] += size
-            change[died + 2] -= size
-    return state_bytes, [_base(state_bytes) + total for total in accumulate(change)]
+    return state_bytes, [_base(state_bytes) + total for total in accumulate(_changes(schedule, blocks))]
 
 
 def _assemble(
@@ -163,10 +198,12 @@ def _assemble(
         addresses[state.current] = addresses[state.next] = rows
         position += tensor.size_bytes
     scratch: dict[int, int] = {}
+    kept: dict[int, tuple[tuple[int, int], ...]] = {}
     by_row: dict[str, dict[int, int]] = {}
     for block, address in zip(blocks, found.addresses, strict=True):
         if isinstance(block.key, int):
             scratch[block.key] = base + address
+            kept[block.key] = tuple((born, died) for _, _, born, died in block.parts)
         else:
             for row, part in zip(block.rows, block.parts, strict=True):
                 by_row.setdefault(block.key, {})[row] = base + address + part[0]
@@ -181,6 +218,7 @@ def _assemble(
         schedule,
         MappingProxyType(addresses),
         MappingProxyType(scratch),
+        MappingProxyType(kept),
         max((b.size for b in blocks if isinstance(b.key, int)), default=0),
         state_bytes,
         base + found.end,

@@ -151,7 +151,7 @@ def make_tables(plan: MemoryPlan) -> Tables:
                     window = (kernel, stride, pad, dilation)
                     patch = (tiles, tiles_out, left, count)
                     reads.append(ReadTable(index[tensor.name], "patch", *window, (), *patch))
-        size = op.kernel(ins, out).scratch_bytes if i in plan.scratch else 0
+        size = schedule.kernels[i].scratch_bytes
         steps.append(
             StepTable(
                 index[op.output],

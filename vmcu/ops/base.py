@@ -6,15 +6,15 @@ the frozen operator class with its integer reference, its access function and it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.errors import Unsupported, internal
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import Isa, Tensor
 from vmcu.quant.requantise import Requant
 
 Int8s = NDArray[np.int8]
@@ -114,13 +114,18 @@ class ConstArray:
 
     Attributes:
         suffix: of the C name.
-        values: integer array; its dtype is the C type.
+        given: integer array, or the function that makes it: plans are compared without it.
         role: "weights" (the model's parameters) or "tables" (derived: multipliers, lookup tables).
     """
 
     suffix: str
-    values: NDArray[np.integer[Any]]
+    given: NDArray[np.integer[Any]] | Callable[[], NDArray[np.integer[Any]]]
     role: Literal["weights", "tables"]
+
+    @property
+    def values(self) -> NDArray[np.integer[Any]]:
+        """Integer array; its dtype is the C type."""
+        return self.given() if callable(self.given) else self.given
 
 
 def numbers(requant: Requant) -> list[ConstArray]:
@@ -129,6 +134,22 @@ def numbers(requant: Requant) -> list[ConstArray]:
     if requant.numerics == "tflm":
         found.append(ConstArray("shifts", np.array(requant.shifts, np.int8), "tables"))
     return found
+
+
+PLACEHOLDER = "vmcu_kernel_name"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A C function that kernels call; those of equal text are one.
+
+    Attributes:
+        stem: start of its name.
+        text: its definition, with `PLACEHOLDER` for its name.
+    """
+
+    stem: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +169,9 @@ class Kernel:
         uses_row: the kernel depends on the output row's index.
         uses_caller: it asks the caller for rows, or hands rows to it.
         scratch_bytes: working memory during one task, 4-byte aligned, from the plan.
+        functions: what the template calls, by the word it prints for the name.
+        instructions: exact or estimated instructions of one task; None where only measurements tell
+            (`vmcu/planning/cost.py`).
     """
 
     template: str
@@ -158,6 +182,8 @@ class Kernel:
     uses_row: bool = False
     uses_caller: bool = False
     scratch_bytes: int = 0
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    instructions: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +232,10 @@ class QOp:
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         """The plain C kernel."""
         raise NotImplementedError
+
+    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+        """All that compute it on an instruction set: the fastest first, the one with the least scratch last."""
+        return (self.kernel(ins, out),)
 
     def moves_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
         """Is every output row one row of an input, byte for byte? It may then be written onto that row."""

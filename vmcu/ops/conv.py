@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels.windows import window_kernels
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights, numbers
 from vmcu.ops.columns import Columns
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Unsupported, View, Weight
@@ -131,6 +132,22 @@ class Conv2D(QOp):
             pad_pixel=bool(where["padded_cols"]),
             uses_row=columns.uses_row(x, out),
         )
+
+    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+        plain = self.kernel(ins, out)
+        if isa not in ("armv7e-m", "armv8.1-m") or self.groups > 1:
+            return (plain,)
+        columns = self._columns()
+        found = window_kernels(
+            self.weights,
+            self.bias,
+            self.requant,
+            columns.context(ins[0], out),
+            stride=self.strides[1],
+            pad_value=self.input_zero_point,
+            uses_row=columns.uses_row(ins[0], out),
+        )
+        return found if found and found[-1].scratch_bytes == 0 else (*found, plain)
 
     def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         return out.rows * out.cols * int(self.weights.size)

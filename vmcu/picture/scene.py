@@ -154,14 +154,12 @@ def make_scene(plan: MemoryPlan) -> Scene:
                 ),
             )
         )
-    spans: dict[int, tuple[int, int]] = {}
-    for t, task in enumerate(schedule.tasks):
-        spans[task.step] = (spans.get(task.step, (t, t))[0], t)
     for step, address in plan.scratch.items():
         op = schedule.steps[step]
-        size = op.kernel(graph.ins(op), graph.tensors[op.output]).scratch_bytes
+        size = schedule.kernels[step].scratch_bytes
         name = f"working memory of {op.kind}"
-        found.append(("", Item(name, "scratch", 1, size, 1, step, (Box(0, 1, address, size, *spans[step]),))))
+        boxes = tuple(Box(0, 1, address, size, *life) for life in plan.scratch_lives[step])
+        found.append(("", Item(name, "scratch", 1, size, 1, step, boxes)))
     found.sort(key=lambda pair: (min(b.born for b in pair[1].boxes), pair[1].maker or 0))
     items = tuple(item for _, item in found)
     number = {name: n for n, (name, _) in enumerate(found) if name}

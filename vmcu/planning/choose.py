@@ -8,7 +8,7 @@ that needs few of them placed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 from typing import Literal
@@ -16,9 +16,11 @@ from typing import Literal
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
+from vmcu.planning.kernels import with_kernels
 from vmcu.planning.tiling import tiled
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
+from vmcu.targets import load_target
 
 Optimise = Literal["ram", "balanced", "speed"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
@@ -115,10 +117,18 @@ class Choice:
 
 
 def list_candidates(graph: QuantizedGraph, core: str = DEFAULT_CORE) -> tuple[Candidate, ...]:
-    """Every schedule of every generator, none of them placed."""
+    """Every schedule of every generator, none of them placed, each with kernels that keep to its lower bound and with
+    the fastest."""
+    graph = replace(graph, isa=load_target(core).isa)
+    listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
-        found += [Candidate(name, s, core) for s in generator(graph, [c.schedule for c in found])]
+        for schedule in generator(graph, listed):
+            listed.append(schedule)
+            found.append(Candidate(name, with_kernels(schedule, lower_bound(schedule)), core))
+            fast = with_kernels(schedule, inf)
+            if fast.kernels != found[-1].schedule.kernels:
+                found.append(Candidate(name, fast, core))
     return tuple(found)
 
 

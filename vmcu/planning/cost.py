@@ -59,6 +59,7 @@ class Work:
         outputs: elements written.
         rows: tasks.
         calls: runs of consecutive rows.
+        row_instructions: of the kernel, where it knows; else the rates tell.
     """
 
     template: str
@@ -66,6 +67,7 @@ class Work:
     outputs: int
     rows: int
     calls: int
+    row_instructions: int | None = None
 
 
 def step_work(schedule: Schedule) -> tuple[Work, ...]:
@@ -75,15 +77,16 @@ def step_work(schedule: Schedule) -> tuple[Work, ...]:
     for task in schedule.tasks:
         calls[task.step] += (task.step, task.row) != (last[0], last[1] + 1)
         last = (task.step, task.row)
-    return tuple(_work(schedule, op, rows[i], calls[i]) for i, op in enumerate(schedule.steps))
+    return tuple(_work(schedule, i, rows[i], calls[i]) for i in range(len(schedule.steps)))
 
 
-def _work(schedule: Schedule, op: QOp, rows: int, calls: int) -> Work:
+def _work(schedule: Schedule, step: int, rows: int, calls: int) -> Work:
+    op, kernel = schedule.steps[step], schedule.kernels[step]
     ins, out = schedule.graph.ins(op), schedule.graph.tensors[op.output]
     macs = op.macs(ins, out)
     work = macs / op.tasks(ins, out) if macs else float(_elements_read(op, schedule))
-    template = op.kernel(ins, out).template
-    return Work(template, work * rows, out.segment_cols * out.channels * rows, rows, calls)
+    outputs = out.segment_cols * out.channels * rows
+    return Work(kernel.template, work * rows, outputs, rows, calls, kernel.instructions)
 
 
 def _elements_read(op: QOp, schedule: Schedule) -> int:
@@ -109,8 +112,10 @@ def estimate_steps(schedule: Schedule, core: str = DEFAULT_CORE) -> tuple[int, .
     found = []
     for w in step_work(schedule):
         per_work, per_output, per_row = rate.kernels.get(w.template, rate.kernels[OTHER])
-        count = per_work * w.work + per_output * w.outputs + per_row * w.rows + rate.call * w.calls
-        found.append(round(count))
+        count = per_work * w.work + per_output * w.outputs + per_row * w.rows
+        if w.row_instructions is not None:
+            count = w.row_instructions * w.rows
+        found.append(round(count + rate.call * w.calls))
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ from math import inf
 from types import MappingProxyType
 
 from vmcu.ir.quantized import QuantizedGraph
-from vmcu.ops.base import QOp
+from vmcu.ops.base import Kernel, QOp
 from vmcu.schedule.aliases import Segment, find_aliases
 from vmcu.schedule.flow import Flow, make_flow
 from vmcu.schedule.stream import WEIGHTS, Order, Stages, good_stages, live_at_boundary, stream_stage
@@ -38,6 +38,7 @@ class Schedule:
         tasks: the order; within a step rows ascend. Rows that nobody needs are left out.
         aliases: tensors that are rows of other tensors: per row the segment it is.
         stages: runs of steps (first, end) that are streamed together.
+        kernels: of the steps; the ones with the least scratch, until `planning.kernels` has chosen.
     """
 
     graph: QuantizedGraph
@@ -45,6 +46,7 @@ class Schedule:
     tasks: tuple[Task, ...]
     aliases: Mapping[str, tuple[Segment, ...]]
     stages: tuple[tuple[int, int], ...]
+    kernels: tuple[Kernel, ...]
 
 
 def layer_by_layer(graph: QuantizedGraph) -> Schedule:
@@ -85,10 +87,12 @@ def _schedule(
     number = {s: n for n, s in enumerate(used)}
     tasks = tuple(Task(number[s], t, tuple(flow.segments[i] for i in flow.reads[s][t])) for s, t in order)
     left = [tuple(bisect_left(used, edge) for edge in stage) for stage in stages]
+    steps = tuple(flow.steps[s] for s in used)
     return Schedule(
         graph,
-        tuple(flow.steps[s] for s in used),
+        steps,
         tasks,
         MappingProxyType(dict(aliases)),
         tuple((first, end) for first, end in left if end > first),
+        tuple(op.kernels(graph.ins(op), graph.tensors[op.output], graph.isa)[-1] for op in steps),
     )

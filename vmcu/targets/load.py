@@ -6,8 +6,10 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
+from typing import cast, get_args
 
 from vmcu.errors import VmcuError, fail
+from vmcu.ir.quantized import Isa
 from vmcu.resources import folder
 from vmcu.targets.target import Memory, Qemu, Target
 
@@ -50,6 +52,7 @@ def read_target(path: Path) -> Target:
         path.stem,
         table.text("description"),
         core.name,
+        core.isa,
         table.number("flash_bytes"),
         table.number("ram_bytes"),
         table.number("clock_hz"),
@@ -70,6 +73,7 @@ def _core(table: _Table, name: str) -> Target:
         name,
         table.text("description"),
         name,
+        _isa(table),
         memory.flash_bytes,
         memory.ram_bytes,
         None,
@@ -83,6 +87,14 @@ def _core(table: _Table, name: str) -> Target:
     flags.end()
     table.end()
     return target
+
+
+def _isa(table: _Table) -> Isa:
+    name = table.text("isa")
+    for isa in get_args(Isa):
+        if name == isa:
+            return cast(Isa, isa)
+    raise table.error(f"must be one of {', '.join(get_args(Isa))}", "isa")
 
 
 def _memory(table: _Table) -> Memory:

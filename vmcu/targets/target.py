@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vmcu.ir.quantized import Isa
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -50,6 +52,7 @@ class Target:
         name: as the user types it.
         description: one line.
         core: the core's name (`name` itself for a core).
+        isa: whose instructions kernels may use.
         flash_bytes, ram_bytes: what a firmware may use: the chip's, or the emulated machine's.
         clock_hz: of a board at its fastest; a core alone has none.
         gcc_flags, zig_flags: select the core in each compiler.
@@ -62,6 +65,7 @@ class Target:
     name: str
     description: str
     core: str
+    isa: Isa
     flash_bytes: int
     ram_bytes: int
     clock_hz: int | None

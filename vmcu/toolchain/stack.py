@@ -96,7 +96,8 @@ def call_graph(
         if function.indirect and not callbacks:
             raise internal("calls through a pointer: its stack has no bound", f"function {function.name}")
         if function.address not in depth:
-            frame = frames.get(function.name, function.pushed_bytes)
+            # Of functions written in assembly the compiler knows no frame, or 0.
+            frame = frames.get(function.name) or function.pushed_bytes
             if frame is None:
                 raise internal("has a stack frame of no known size", f"function {function.name}")
             below = 0

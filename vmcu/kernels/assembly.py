@@ -1,0 +1,365 @@
+"""Straight-line programs with loops in Thumb-2 and DSP instructions, printed twice: as assembly and as C.
+
+Compilers spill and shuffle where a loop needs all fourteen registers, each in its own way. Such loops are written here
+instruction by instruction, with registers chosen by hand, so that every compiler gives the same count. The same list of
+instructions is also printed as C, one statement each, with the functions of `firmware/runtime/vmcu_dsp.h`: that is
+what the host runs under its sanitizers, and a core without these instructions. An instruction is therefore one method with its
+two texts side by side; nothing else in vmcu writes assembly.
+
+A program is a leaf function. Its parameters lie on the stack (the first four are pushed there) and serve as its variables
+in memory: `get` and `put` move them from and to registers.
+
+Source of the instructions: Armv7-M Architecture Reference Manual, section A7.7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from vmcu.ops.base import PLACEHOLDER, Function
+
+Kind = Literal["int32_t", "const int8_t *", "int8_t *", "const int8_t *const *"]
+REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+PUSHED_BYTES = 4 * 13  # r0-r11 and lr
+WORDS = "const int32_t *"
+LINE_CHARS = 100
+PROLOGUE, EPILOGUE = 1, 2  # instructions
+
+
+@dataclass(frozen=True, slots=True)
+class Reg:
+    """A variable in a register; two variables may share one, one after the other.
+
+    Attributes:
+        name: in the C text.
+        number: index into `REGISTERS`.
+        kind: C type.
+    """
+
+    name: str
+    number: int
+    kind: Kind
+
+    @property
+    def asm(self) -> str:
+        """Its name in assembly."""
+        return REGISTERS[self.number]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    asm: str
+    c: str
+    loop: str | None = None  # the innermost it is in
+    times: int = 1  # in one run of that loop's body
+
+
+class Program:
+    """A function under construction.
+
+    Args:
+        stem: start of its C name.
+        purpose: comment above it.
+        params: (name, C type) of the parameters.
+    """
+
+    def __init__(self, stem: str, purpose: Sequence[str], params: Sequence[tuple[str, str]]) -> None:
+        self._stem, self._purpose, self._params = stem, tuple(purpose), tuple(params)
+        self._lines: list[_Line] = []
+        self._regs: dict[str, Reg] = {}
+        self._loops: list[str | None] = [None]
+        self._times = 1
+        self._labels = 0
+
+    # ---- registers -------------------------------------------------------------------------------
+
+    def number(self, name: str, register: int) -> Reg:
+        """A 32-bit number."""
+        return self._reg(name, register, "int32_t")
+
+    def numbers(self, stem: str, registers: Sequence[int]) -> tuple[Reg, ...]:
+        """Several of them: stem0, stem1, ..."""
+        return tuple(self.number(f"{stem}{i}", n) for i, n in enumerate(registers))
+
+    def source(self, name: str, number: int) -> Reg:
+        """A pointer to bytes that are read."""
+        return self._reg(name, number, "const int8_t *")
+
+    def target(self, name: str, number: int) -> Reg:
+        """A pointer to bytes that are written."""
+        return self._reg(name, number, "int8_t *")
+
+    def rows(self, name: str, number: int) -> Reg:
+        """A pointer to pointers to bytes that are read."""
+        return self._reg(name, number, "const int8_t *const *")
+
+    def _reg(self, name: str, number: int, kind: Kind) -> Reg:
+        return self._regs.setdefault(name, Reg(name, number, kind))
+
+    # ---- memory ----------------------------------------------------------------------------------
+
+    def get(self, reg: Reg, param: str) -> None:
+        """reg = param."""
+        self._add(f"ldr {reg.asm}, [sp, #{self._slot(param)}]", f"{reg.name} = {param}_;")
+
+    def put(self, param: str, reg: Reg) -> None:
+        """param = reg."""
+        self._add(f"str {reg.asm}, [sp, #{self._slot(param)}]", f"{param}_ = {reg.name};")
+
+    def load(self, reg: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
+        """reg = the word at base + offset, of any alignment; base += step (then the offset is 0)."""
+        self._add(f"ldr {reg.asm}, {_address(base, offset, step)}", *_reads(base, offset, step, [reg]))
+
+    def load_pair(self, a: Reg, b: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
+        """a, b = two words at base + offset, aligned to 4 bytes; base += step (then the offset is 0)."""
+        self._add(f"ldrd {a.asm}, {b.asm}, {_address(base, offset, step)}", *_reads(base, offset, step, [a, b]))
+
+    def next_row(self, pointer: Reg, rows: Reg) -> None:
+        """pointer = what rows points to; rows moves to the next."""
+        self._add(f"ldr {pointer.asm}, [{rows.asm}], #4", f"{pointer.name} = *{rows.name}++;")
+
+    def load_all(self, regs: Sequence[Reg], base: Reg) -> None:
+        """Consecutive words, aligned to 4 bytes, into registers of ascending numbers; base moves behind them."""
+        assert [r.number for r in regs] == sorted({r.number for r in regs})
+        names = ", ".join(r.asm for r in regs)
+        self._add(f"ldm {base.asm}!, {{{names}}}", *_reads(base, 0, 4 * len(regs), regs))
+
+    def store(self, reg: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
+        """The word at base + offset = reg, aligned to 4 bytes."""
+        self._store("str", "vmcu_store", reg, base, offset, step)
+
+    def store_pair(self, a: Reg, b: Reg, base: Reg, step: int) -> None:
+        """Two words at base, aligned to 4 bytes; base += step."""
+        c = f"vmcu_store({base.name}, {a.name}); vmcu_store({base.name} + 4, {b.name}); {base.name} += {step};"
+        self._add(f"strd {a.asm}, {b.asm}, [{base.asm}], #{step}", c)
+
+    def store_byte(self, reg: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
+        """The byte at base + offset = reg's lowest; base += step (then the offset is 0)."""
+        self._store("strb", "vmcu_store_byte", reg, base, offset, step)
+
+    def _store(self, op: str, call: str, reg: Reg, base: Reg, offset: int, step: int) -> None:
+        at = base.name if not offset else f"{base.name} + {offset}"
+        move = f" {base.name} += {step};" if step else ""
+        self._add(f"{op} {reg.asm}, {_address(base, offset, step)}", f"{call}({at}, {reg.name});{move}")
+
+    # ---- arithmetic; all of it modulo 2^32 -------------------------------------------------------
+
+    def move(self, to: Reg, value: Reg | int) -> None:
+        """to = value (a register, or -256..65535)."""
+        if isinstance(value, Reg):
+            self._add(f"mov {to.asm}, {value.asm}", f"{to.name} = {value.name};")
+        else:
+            op = "mov" if -256 <= value < 256 else "movw"
+            self._add(f"{op} {to.asm}, #{value}", f"{to.name} = {value};")
+
+    def advance(self, pointer: Reg, by: Reg | int) -> None:
+        """pointer += by."""
+        text = (by.asm, by.name) if isinstance(by, Reg) else (f"#{by}", str(by))
+        op = "addw" if isinstance(by, int) and by > 255 else "add"
+        self._add(f"{op} {pointer.asm}, {pointer.asm}, {text[0]}", f"{pointer.name} += {text[1]};")
+
+    def point(self, to: Reg, base: Reg, by: Reg | int) -> None:
+        """to = base + by, pointers."""
+        text = (by.asm, by.name) if isinstance(by, Reg) else (f"#{by}", str(by))
+        op = "addw" if isinstance(by, int) and by > 255 else "add"
+        self._add(f"{op} {to.asm}, {base.asm}, {text[0]}", f"{to.name} = {base.name} + {text[1]};")
+
+    def add(self, to: Reg, a: Reg, b: Reg, asr: int = 0) -> None:
+        """to = a + (b >> asr)."""
+        shift = (f", asr #{asr}", f"{b.name} >> {asr}") if asr else ("", b.name)
+        self._add(f"add {to.asm}, {a.asm}, {b.asm}{shift[0]}", f"{to.name} = vmcu_add({a.name}, {shift[1]});")
+
+    def sub(self, to: Reg, a: Reg, b: Reg) -> None:
+        """to = a - b."""
+        self._add(f"sub {to.asm}, {a.asm}, {b.asm}", f"{to.name} = vmcu_sub({a.name}, {b.name});")
+
+    def shift_right(self, to: Reg, a: Reg, by: Reg | int) -> None:
+        """to = a >> by, keeping the sign; by in 1..31."""
+        text = (by.asm, by.name) if isinstance(by, Reg) else (f"#{by}", str(by))
+        self._add(f"asr {to.asm}, {a.asm}, {text[0]}", f"{to.name} = {a.name} >> {text[1]};")
+
+    def double(self, to: Reg, a: Reg) -> None:
+        """to = 2 * a."""
+        self._add(f"lsl {to.asm}, {a.asm}, #1", f"{to.name} = vmcu_add({a.name}, {a.name});")
+
+    def widen(self, to: Reg, a: Reg, upper: bool = False) -> None:
+        """to = bytes 0 and 2 of a (upper: 1 and 3) as two signed halfwords."""
+        ror = (", ror #8", ", 8") if upper else ("", ", 0")
+        self._add(f"sxtb16 {to.asm}, {a.asm}{ror[0]}", f"{to.name} = vmcu_sxtb16({a.name}{ror[1]});")
+
+    def lows(self, to: Reg, a: Reg, b: Reg) -> None:
+        """to = low halfword of a, and above it that of b."""
+        self._add(f"pkhbt {to.asm}, {a.asm}, {b.asm}, lsl #16", f"{to.name} = vmcu_lows({a.name}, {b.name});")
+
+    def highs(self, to: Reg, a: Reg, b: Reg) -> None:
+        """to = high halfword of a, and above it that of b."""
+        self._add(f"pkhtb {to.asm}, {b.asm}, {a.asm}, asr #16", f"{to.name} = vmcu_highs({a.name}, {b.name});")
+
+    def dot(self, acc: Reg, a: Reg, b: Reg) -> None:
+        """acc += a.low * b.low + a.high * b.high."""
+        self._add(f"smlad {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", f"{acc.name} = vmcu_smlad({a.name}, {b.name}, {acc.name});")
+
+    def mla(self, acc: Reg, a: Reg, b: Reg, halves: Literal["bb", "bt", "tb", "tt"]) -> None:
+        """acc += half of a * half of b (b: bottom, t: top)."""
+        c = f"{acc.name} = vmcu_smla{halves}({a.name}, {b.name}, {acc.name});"
+        self._add(f"smla{halves} {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", c)
+
+    def high_mla(self, to: Reg, a: Reg, b: Reg, c: Reg, rounded: bool = False) -> None:
+        """to = c + a * b / 2^32, rounded down (rounded: to the nearest, ties up)."""
+        r = "r" if rounded else ""
+        text = f"{to.name} = vmcu_smmla{r}({a.name}, {b.name}, {c.name});"
+        self._add(f"smmla{r} {to.asm}, {a.asm}, {b.asm}, {c.asm}", text)
+
+    def saturate(self, to: Reg, a: Reg, shift: int = 0) -> None:
+        """to = a >> shift, limited to -128..127."""
+        asr = f", asr #{shift}" if shift else ""
+        self._add(f"ssat {to.asm}, #8, {a.asm}{asr}", f"{to.name} = vmcu_ssat8({a.name}, {shift});")
+
+    def at_least(self, reg: Reg, low: int) -> None:
+        """reg = max(reg, low)."""
+        self._limit(reg, low, "lt", "<")
+
+    def at_most(self, reg: Reg, high: int) -> None:
+        """reg = min(reg, high)."""
+        self._limit(reg, high, "gt", ">")
+
+    def _limit(self, reg: Reg, value: int, condition: str, sign: str) -> None:
+        self._add(f"cmp {reg.asm}, #{value}", "")
+        self._add(f"it {condition}", "")
+        self._add(f"mov{condition} {reg.asm}, #{value}", f"{reg.name} = {reg.name} {sign} {value} ? {value} : {reg.name};")
+
+    # ---- loops -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def until(self, name: str, pointer: Reg, end: str | Reg, spare: Reg | None = None) -> Iterator[None]:
+        """Repeats its body until `pointer` is `end`, a register, or a parameter that goes through `spare`.
+
+        Args:
+            name: of the loop, for `count`.
+        """
+        self._labels += 1
+        label = self._labels
+        self._lines.append(_Line(f"{label}:", "do {"))
+        self._loops.append(name)
+        yield
+        if isinstance(end, str):
+            assert spare is not None
+            self._add(f"ldr {spare.asm}, [sp, #{self._slot(end)}]", "")
+            self._add(f"cmp {pointer.asm}, {spare.asm}", "")
+            stop = f"{end}_"
+        else:
+            self._add(f"cmp {pointer.asm}, {end.asm}", "")
+            stop = end.name
+        self._add(f"bne {label}b", "")
+        self._loops.pop()
+        self._lines.append(_Line("", f"}} while ({pointer.name} != {stop});"))
+
+    @contextmanager
+    def repeat(self, times: int) -> Iterator[None]:
+        """Its body `times` times, without a loop in the machine code."""
+        assert self._times == 1
+        if times == 1:
+            yield
+            return
+        self._lines.append(_Line(f".rept {times}", f"for (rept = 0; rept < {times}; rept++) {{"))
+        self._times = times
+        yield
+        self._times = 1
+        self._lines.append(_Line(".endr", "}"))
+
+    # ---- results ---------------------------------------------------------------------------------
+
+    def count(self, trips: Mapping[str, int]) -> int:
+        """Instructions of one call, from how often each loop's body runs in all."""
+        total = PROLOGUE + EPILOGUE
+        for line in self._lines:
+            if line.asm and not line.asm.endswith(":") and not line.asm.startswith("."):
+                total += line.times * (trips[line.loop] if line.loop else 1)
+        return total
+
+    def function(self) -> Function:
+        """The finished text."""
+        params = [
+            f"{kind}{'' if kind.endswith('*') else ' '}{name}{'s' if kind == WORDS else ''}_"
+            for name, kind in self._params
+        ]
+        rows = [f"/* {self._purpose[0]}", *(f" * {line}" for line in self._purpose[1:])]
+        rows[-1] += " */"
+        rows += ["#if defined(VMCU_THUMB2_DSP)", f"VMCU_NAKED static void {PLACEHOLDER}("]
+        rows += wrap([f"{p} VMCU_UNUSED" for p in params]) + ["{", "    __asm__("]
+        rows += [f'        "{line}\\n"' for line in self._assembly()]
+        rows += ["    );", "}", "#else", f"static void {PLACEHOLDER}(", *wrap(params), "{"]
+        rows += [f"    {line}" for line in self._c()]
+        rows += ["}", "#endif"]
+        return Function(self._stem, "\n".join(rows) + "\n")
+
+    def _assembly(self) -> list[str]:
+        lines = ["push {r0-r11, lr}"]
+        lines += [line.asm for line in self._lines if line.asm]
+        return [*lines, "add sp, #16", "pop {r4-r11, pc}"]
+
+    def _c(self) -> list[str]:
+        lines = []
+        used = set(re.findall(r"\w+", " ".join(line.c for line in self._lines)))
+        for name, kind in self._params:
+            if kind == WORDS:
+                lines.append(f"const int8_t *{name}_ = (const int8_t *)(const void *){name}s_;")
+        for kind in get_args(Kind):
+            stem = kind if "*" not in kind else kind[: kind.index("*")].rstrip()
+            stars = kind.removeprefix(stem).lstrip()
+            names = [stars + r.name for r in self._regs.values() if r.kind == kind and r.name in used]
+            lines += [f"{stem} {', '.join(names[i : i + 8])};" for i in range(0, len(names), 8)]
+        if "rept" in used:
+            lines.append("int32_t rept;")
+        depth = 0
+        for line in self._lines:
+            if line.c.startswith("}"):
+                depth -= 1
+            if line.c:
+                lines.append("    " * depth + line.c)
+            if line.c.endswith("{"):
+                depth += 1
+        return lines
+
+    def _slot(self, param: str) -> int:
+        index = [name for name, _ in self._params].index(param)
+        return 4 * index if index < 4 else PUSHED_BYTES + 4 * (index - 4)
+
+    def _add(self, asm: str, c: str) -> None:
+        self._lines.append(_Line(asm, c, self._loops[-1], self._times))
+
+
+def wrap(params: Sequence[str]) -> list[str]:
+    """The lines of a parameter list behind its opening bracket."""
+    lines = ["    "]
+    for i, param in enumerate(params):
+        word = param + (")" if i == len(params) - 1 else ", ")
+        if len(lines[-1]) + len(word) > LINE_CHARS:
+            lines[-1] = lines[-1].rstrip()
+            lines.append("    ")
+        lines[-1] += word
+    return lines
+
+
+def _address(base: Reg, offset: int, step: int) -> str:
+    assert not (offset and step)
+    if step:
+        return f"[{base.asm}], #{step}"
+    return f"[{base.asm}, #{offset}]" if offset else f"[{base.asm}]"
+
+
+def _reads(base: Reg, offset: int, step: int, regs: Sequence[Reg]) -> tuple[str]:
+    parts = []
+    for i, reg in enumerate(regs):
+        at = offset + 4 * i
+        where = base.name if not at else f"{base.name} + {at}"
+        value = f"vmcu_load({where})" if reg.kind == "int32_t" else None
+        assert value is not None
+        parts.append(f"{reg.name} = {value};")
+    if step:
+        parts.append(f"{base.name} += {step};")
+    return (" ".join(parts),)

@@ -1,0 +1,496 @@
+"""Products of int8 vectors with a matrix of weights on DSP cores: the inner part of convolutions and dense layers.
+
+**Weights.** Output channels come in blocks of four, the depth in steps of two, in the order in which SXTB16 unpacks
+activations: bytes (0, 2), then (1, 3) of every four. A step of a block has the words
+
+* "half": two channels in a halfword, h = 256 * w1 + w0. SMLAD with h sums S = 256 * D1 + D0, and with SXTB16(h) it sums
+  T = D0; then D1 = (S - T) >> 8, exact while |D1| < 2^23. One word is unpacked by one instruction instead of two.
+* "bytes": the same bytes, unpacked by two; no bound.
+* "wide": weights beyond int8, a word per channel.
+
+**Activations.** `pair` computes two pixels at once, so that every unpacked weight serves twice. It reads their
+activations as halfwords from scratch, two words (one of each pixel) with one LDRD, or, "direct", as bytes from the row, unpacking them
+again for every block. `single` computes one pixel, from bytes.
+
+**Requantisation** is SPEC.md's, section 2, in these instructions:
+
+* `onnx`: SMMLA (floor(acc * M / 2^32) + add), SSAT with its shift.
+* `tflm`: SMMLAR of 2 * acc rounds as gemmlowp's doubling high multiply; adding the sign (x >> 31) before its shift
+  makes the second rounding half away from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.kernels.assembly import Program, Reg
+from vmcu.ops.base import Function
+from vmcu.quant.requantise import Requant
+
+Form = Literal["half", "bytes", "wide"]
+BLOCK = 4  # output channels
+WORD = 4  # activations
+MOST_UNROLLED = 8  # steps, or words
+DIRECT_STRIDE_LIMIT = 4092  # bytes between two pixels that LDR can reach
+TFLM_SHIFTS = range(1, 21)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """What the text of a requantisation depends on.
+
+    Attributes:
+        numerics: rule.
+        right: `onnx`: shift of the sum's upper word.
+        low, high: of the output.
+    """
+
+    numerics: str
+    right: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Weights (channels, depth), their bias and requantisation, prepared for these kernels.
+
+    Attributes:
+        form: of the weights.
+        rescale: of the accumulators.
+        channels, depth: padded to multiples of BLOCK and WORD.
+    """
+
+    form: Form
+    rescale: Rescale
+    channels: int
+    depth: int
+
+    @property
+    def blocks(self) -> int:
+        """Groups of channels."""
+        return self.channels // BLOCK
+
+    @property
+    def words_per_block(self) -> int:
+        """32-bit words of weights."""
+        return self.depth // 2 * (4 if self.form == "wide" else 2)
+
+
+def make_product(
+    weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant, depth: int
+) -> Product | None:
+    """How these kernels compute it, or None where they cannot.
+
+    Args:
+        weights: (channels, any), zero point subtracted.
+        bias: input zero point folded in.
+        depth: of a channel's weights as they will be laid out.
+    """
+    rescale = make_rescale(requant)
+    if rescale is None:
+        return None
+    m = len(bias)
+    sizes = np.abs(weights.reshape(m, -1).astype(np.int64)).sum(axis=1) * 128 + np.abs(bias.astype(np.int64))
+    if requant.numerics == "tflm" and sizes.max() >= 1 << 30:
+        return None  # they are doubled
+    form: Form = "wide" if weights.dtype == np.int16 else "half"
+    if form == "half" and (sizes[1::2].max(initial=0) >= 1 << 23 or _overflows(weights.reshape(m, -1))):
+        form = "bytes"
+    return Product(form, rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD)
+
+
+def _overflows(weights: NDArray[np.integer[Any]]) -> bool:
+    """256 * w1 + w0 is no halfword: w1 is -128 and w0 negative."""
+    odd = weights[1::2]
+    return bool(np.any((odd == -128) & (weights[0::2][: len(odd)] < 0)))
+
+
+def make_rescale(requant: Requant) -> Rescale | None:
+    """The requantisation, or None where its instructions do not cover it."""
+    if requant.numerics == "onnx":
+        if requant.pre_shift or requant.clamp_acc:
+            return None
+        return Rescale("onnx", requant.shifts[0] - 32, requant.low, requant.high)
+    if any(-s not in TFLM_SHIFTS for s in requant.shifts) or min(requant.multipliers) < 0:
+        return None
+    return Rescale("tflm", 0, requant.low, requant.high)
+
+
+def pack_weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np.int32]:
+    """Weights in the order in which the kernels read them.
+
+    Args:
+        rows: (channels, depth), each laid out as the activations are.
+    """
+    w = np.zeros((product.channels, product.depth), np.int64)
+    w[: rows.shape[0], : rows.shape[1]] = rows
+    # (block, step, channel in block, half)
+    pairs = w.reshape(-1, BLOCK, product.depth // WORD, WORD)[..., [0, 2, 1, 3]]
+    halves = pairs.reshape(-1, BLOCK, product.depth // 2, 2).transpose(0, 2, 1, 3)
+    if product.form != "wide":
+        even, odd = halves[:, :, 0::2], halves[:, :, 1::2]
+        halves = 256 * odd + even if product.form == "half" else (odd & 0xFF) << 8 | even & 0xFF
+    low, high = halves[..., 0] & 0xFFFF, halves[..., 1] & 0xFFFF
+    return (low | high << 16).astype(np.uint32).view(np.int32).reshape(-1)
+
+
+def pack_parameters(bias: NDArray[np.int32], requant: Requant, product: Product) -> NDArray[np.int32]:
+    """Starting values and requantisation of every block, in the order in which the kernels read them."""
+    padded = np.zeros(product.channels, np.int64)
+    padded[: len(bias)] = bias
+    starts = padded.reshape(-1, BLOCK).copy()
+    if product.form == "half":
+        starts[:, 1::2] = starts[:, 1::2] * 256 + starts[:, 0::2]
+    after = requant_parameters(requant, len(bias), product.channels)
+    if product.rescale.numerics == "onnx":
+        after = np.insert(after, 2, onnx_addend(requant), axis=1)  # read with the first two multipliers
+    words = np.concatenate([starts, after], axis=1) & 0xFFFFFFFF
+    return words.astype(np.uint32).view(np.int32).reshape(-1)
+
+
+def onnx_addend(requant: Requant) -> int:
+    """Output zero point and rounding, before the last shift."""
+    right = requant.shifts[0] - 32
+    return (requant.zero_point << right) + (1 << (right - 1))
+
+
+def requant_parameters(requant: Requant, channels: int, padded: int) -> NDArray[np.int64]:
+    """Per block of channels: `onnx` their multipliers, `tflm` multiplier, addend and shift of each."""
+    m = np.zeros(padded, np.int64)
+    m[:channels] = requant.multipliers
+    if requant.numerics == "onnx":
+        return m.reshape(-1, BLOCK)
+    s = np.ones(padded, np.int64)
+    s[:channels] = -np.array(requant.shifts, np.int64)
+    add = (requant.zero_point << s) + (1 << (s - 1))
+    return np.stack([m, add, s], axis=1).reshape(-1, 3 * BLOCK)
+
+
+def unrolled(count: int) -> int:
+    """The largest divisor of `count` that is not too much text."""
+    return max(d for d in range(1, MOST_UNROLLED + 1) if count % d == 0)
+
+
+# ---- text ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """A function and what a call of it executes.
+
+    Attributes:
+        function: its text.
+        instructions: of one call.
+    """
+
+    function: Function
+    instructions: int
+
+
+@lru_cache(maxsize=256)
+def pair(product: Product, stride: int = 0) -> Routine:
+    """Two pixels.
+
+    The function is f(x, weights, parameters, out, out2, x_end, weights_end): x is scratch with the words of both
+    pixels in turn, or, where `stride` is the distance of the two pixels in bytes, their row.
+    """
+    p = Program(
+        "matmul_2",
+        ["Two pixels times a matrix of weights, four channels at a time."],
+        [
+            *(("x", "const int8_t *"), ("weights", "const int32_t *"), ("parameters", "const int32_t *")),
+            *(("out", "int8_t *"), ("out2", "int8_t *"), ("x_end", "const int8_t *")),
+            ("weights_end", "const int32_t *"),
+        ],
+    )
+    acc = p.numbers("acc", (4, 5, 6, 7))
+    acc2 = p.numbers("second", (8, 9, 10, 11))
+    x, w = p.source("x", 0), p.source("w", 1)
+    a, b, h, g = p.number("a", 2), p.number("b", 3), p.number("h", 12), p.number("g", 13)
+    start = p.source("start", 12)
+    p.get(w, "weights")
+    steps = product.depth // 2
+    u = unrolled(steps // 2) * 2 if stride else unrolled(steps)
+    with p.until("block", w, "weights_end", p.source("end", 2)):
+        p.get(start, "parameters")
+        p.load_all(acc, start)
+        for to, value in zip(acc2, acc, strict=True):
+            p.move(to, value)
+        p.put("parameters", start)
+        p.get(x, "x")
+        with p.until("step", x, "x_end", p.source("x_stop", 12)):
+            with p.repeat(u // 2 if stride else u):
+                for upper in (False, True) if stride else (False,):
+                    if stride:
+                        p.load(b, x, offset=stride)
+                        p.load(a, x, step=WORD if upper else 0)
+                        p.widen(a, a, upper)
+                        p.widen(b, b, upper)
+                    else:
+                        p.load_pair(a, b, x, step=8)
+                    _multiply(p, product.form, w, (a, b), (acc, acc2), h, g)
+        _finish_pair(p, product, acc, acc2)
+    trips = {"block": product.blocks, "step": product.blocks * steps // u}
+    return Routine(p.function(), p.count(trips))
+
+
+def _multiply(
+    p: Program, form: Form, w: Reg, xs: Sequence[Reg], accs: Sequence[Sequence[Reg]], h: Reg, g: Reg
+) -> None:
+    """One step: two activations of every pixel times those of four channels."""
+    if form == "half":
+        p.load_pair(h, g, w, step=8)
+        for word, even in ((h, 0), (g, 2)):
+            for x, acc in zip(xs, accs, strict=True):
+                p.dot(acc[even + 1], x, word)
+            p.widen(word, word)
+            for x, acc in zip(xs, accs, strict=True):
+                p.dot(acc[even], x, word)
+    elif form == "bytes":
+        for even in (0, 2):
+            p.load(h, w, step=4)
+            p.widen(g, h, upper=True)
+            p.widen(h, h)
+            for x, acc in zip(xs, accs, strict=True):
+                p.dot(acc[even + 1], x, g)
+                p.dot(acc[even], x, h)
+    else:
+        for even in (0, 2):
+            p.load_pair(h, g, w, step=8)
+            for x, acc in zip(xs, accs, strict=True):
+                p.dot(acc[even], x, h)
+                p.dot(acc[even + 1], x, g)
+
+
+def _finish_pair(p: Program, product: Product, acc: Sequence[Reg], acc2: Sequence[Reg]) -> None:
+    """Requantises and stores four channels of two pixels. The registers of x, a, b, h and g are free."""
+    first, second = p.target("to", 13), p.target("to2", acc[0].number)
+    source = p.source("rest", 0)
+    tflm = product.rescale.numerics == "tflm"
+    if tflm:
+        p.put("weights", p.source("w", 1))  # its register is needed
+    p.get(source, "parameters")
+    p.get(first, "out")
+
+    def second_target() -> None:
+        p.get(second, "out2")
+
+    _finish(p, product, (acc, acc2), (first, second), second_target, source)
+    p.put("out", first)
+    p.put("out2", second)
+    p.put("parameters", source)
+    if tflm:
+        p.get(p.source("w", 1), "weights")
+
+
+def _finish(
+    p: Program,
+    product: Product,
+    accs: Sequence[Sequence[Reg]],
+    targets: Sequence[Reg],
+    ready: Callable[[], None],
+    source: Reg,
+) -> None:
+    """Requantises four channels of each pixel.
+
+    Args:
+        ready: called once the first accumulator of the first pixel is stored and its register free.
+        source: points to the parameters, and behind them afterwards.
+    """
+    if product.form == "half":
+        for acc in accs:
+            for even in (0, 2):
+                p.sub(acc[even + 1], acc[even + 1], acc[even])
+    if product.rescale.numerics == "onnx":
+        m, n, add = p.number("m", 2), p.number("n", 3), p.number("add", 12)
+        for even in (0, 2):
+            p.load_all((m, n, add) if even == 0 else (m, n), source)
+            for acc, to in zip(accs, targets, strict=True):
+                for channel, multiplier in ((even, m), (even + 1, n)):
+                    x = acc[channel]
+                    if product.form == "half" and channel % 2:
+                        p.shift_right(x, x, 8)
+                    p.high_mla(x, x, multiplier, add)
+                    p.saturate(x, x, product.rescale.right)
+                    _limit(p, product.rescale, x)
+                    p.store_byte(x, to, step=1)
+                if even == 0 and acc is accs[0]:
+                    ready()
+        return
+    m, add, shift, sign = p.number("m", 2), p.number("c", 3), p.number("shift", 12), p.number("sign", 1)
+    for channel in range(BLOCK):
+        p.load_all((m, add, shift), source)
+        for acc, to in zip(accs, targets, strict=True):
+            x = acc[channel]
+            if product.form == "half" and channel % 2:
+                p.shift_right(x, x, 7)  # twice the sum
+            else:
+                p.double(x, x)
+            p.add(sign, add, x, asr=31)
+            p.high_mla(x, x, m, sign, rounded=True)
+            p.shift_right(x, x, shift)
+            p.saturate(x, x)
+            _limit(p, product.rescale, x)
+            p.store_byte(x, to, step=1)
+            if channel == 0 and acc is accs[0]:
+                ready()
+
+
+def _limit(p: Program, rescale: Rescale, x: Reg) -> None:
+    if rescale.low > -128:
+        p.at_least(x, rescale.low)
+    if rescale.high < 127:
+        p.at_most(x, rescale.high)
+
+
+@lru_cache(maxsize=256)
+def single(product: Product, rows: int = 1) -> Routine:
+    """One pixel.
+
+    The function is f(in, weights, parameters, out, in_end, row_bytes, weights_end): the activations are those of
+    the rows in..in_end, row_bytes each, a multiple of WORD.
+    """
+    p = Program(
+        "matmul_1",
+        ["One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time."],
+        [
+            *(("in", "const int8_t *const *"), ("weights", "const int32_t *"), ("parameters", "const int32_t *")),
+            *(("out", "int8_t *"), ("in_end", "const int8_t *const *"), ("row_bytes", "int32_t")),
+            ("weights_end", "const int32_t *"),
+        ],
+    )
+    acc = p.numbers("acc", (4, 5, 6, 7))
+    words = p.numbers("h", (8, 9, 10, 11))
+    x, w, x_end, row = p.source("x", 0), p.source("w", 1), p.source("x_end", 12), p.rows("row", 13)
+    a, b = p.number("a", 2), p.number("b", 3)
+    start = p.source("start", 12)
+    p.get(w, "weights")
+    count = product.depth // WORD // rows
+    u = unrolled(count)
+    with p.until("block", w, "weights_end", p.source("end", 2)):
+        p.get(start, "parameters")
+        p.load_all(acc, start)
+        p.put("parameters", start)
+        p.get(row, "in")
+        with p.until("row", row, "in_end", p.rows("row_stop", 3)):
+            p.next_row(x, row)
+            p.get(p.number("length", 2), "row_bytes")
+            p.point(x_end, x, p.number("length", 2))
+            with p.until("word", x, x_end):
+                with p.repeat(u):
+                    p.load(a, x, step=WORD)
+                    p.widen(b, a, upper=True)
+                    p.widen(a, a)
+                    _multiply_one(p, product.form, w, (a, b), acc, words)
+        _finish_single(p, product, acc)
+    blocks = product.blocks
+    trips = {"block": blocks, "row": blocks * rows, "word": blocks * rows * count // u}
+    return Routine(p.function(), p.count(trips))
+
+
+def _multiply_one(
+    p: Program, form: Form, w: Reg, xs: Sequence[Reg], acc: Sequence[Reg], words: Sequence[Reg]
+) -> None:
+    """Four activations times those of four channels."""
+    if form == "half":
+        p.load_all(words, w)
+        for x, pairs in zip(xs, (words[:2], words[2:]), strict=True):
+            for even, word in zip((0, 2), pairs, strict=True):
+                p.dot(acc[even + 1], x, word)
+                p.widen(word, word)
+                p.dot(acc[even], x, word)
+    elif form == "bytes":
+        for x in xs:
+            p.load_all(words[:2], w)
+            for even, word in zip((0, 2), words[:2], strict=True):
+                p.widen(words[2], word, upper=True)
+                p.widen(word, word)
+                p.dot(acc[even + 1], x, words[2])
+                p.dot(acc[even], x, word)
+    else:
+        for x in xs:
+            p.load_all(words, w)
+            for to, word in zip(acc, words, strict=True):
+                p.dot(to, x, word)
+
+
+def _finish_single(p: Program, product: Product, acc: Sequence[Reg]) -> None:
+    to, source = p.target("to", 13), p.source("rest", 0)
+    tflm = product.rescale.numerics == "tflm"
+    if tflm:
+        p.put("weights", p.source("w", 1))
+    p.get(source, "parameters")
+    p.get(to, "out")
+    _finish(p, product, (acc,), (to,), lambda: None, source)
+    p.put("out", to)
+    p.put("parameters", source)
+    if tflm:
+        p.get(p.source("w", 1), "weights")
+
+
+@lru_cache(maxsize=64)
+def gather(count: int, run: int) -> Routine:
+    """Activations of two pixels as halfwords, word by word in turn, as `pair` reads them.
+
+    The function is f(pairs, to, pairs_end): pairs points to the first run of one pixel, that of the other, and so on.
+    A run has a fixed number of bytes, at least WORD; if that is no multiple of WORD, its last word overlaps the one before it (the
+    weights of what is read twice are zero).
+    """
+    p = Program(
+        "gather_2",
+        [f"Runs of {run} bytes of two pixels as halfwords, in turn."],
+        [("pairs", "const int8_t *const *"), ("to", "int8_t *"), ("pairs_end", "const int8_t *const *")],
+    )
+    row, to = p.rows("row", 0), p.target("dest", 1)
+    x, y = p.source("x", 4), p.source("y", 5)
+    a, b, c, d = p.number("a", 6), p.number("b", 7), p.number("c", 8), p.number("d", 9)
+    end = p.source("x_end", 10)
+    p.get(row, "pairs")
+    p.get(to, "to")
+    words = run // WORD
+    u = unrolled(words)
+
+    def both() -> None:
+        p.widen(c, a)
+        p.widen(a, a, upper=True)
+        p.widen(d, b)
+        p.widen(b, b, upper=True)
+        p.store_pair(c, d, to, step=8)
+        p.store_pair(a, b, to, step=8)
+
+    with p.until("run", row, "pairs_end", p.rows("row_stop", 3)):
+        p.next_row(x, row)
+        p.next_row(y, row)
+        if words > u:
+            p.point(end, x, words * WORD)
+            with p.until("word", x, end):
+                with p.repeat(u):
+                    p.load(a, x, step=WORD)
+                    p.load(b, y, step=WORD)
+                    both()
+        else:
+            with p.repeat(words):
+                p.load(a, x, step=WORD)
+                p.load(b, y, step=WORD)
+                both()
+        if run % WORD:
+            p.load(a, x, offset=run % WORD - WORD)
+            p.load(b, y, offset=run % WORD - WORD)
+            both()
+    return Routine(p.function(), p.count({"run": count, "word": count * words // u}))
+
+
+def run_order(run: int) -> list[int]:
+    """Where in a run each activation of `gather` comes from; -1: it is read a second time, and its weight is zero."""
+    order = list(range(run // WORD * WORD))
+    if run % WORD:
+        fresh = run % WORD
+        order += [-1] * (WORD - fresh) + list(range(run - fresh, run))
+    return order

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from vmcu.errors import internal
 from vmcu.ir.layout import Layout
 
 if TYPE_CHECKING:
-    from vmcu.ops.base import QOp
+    from vmcu.ops.base import Kernel, QOp
 
 Numerics = Literal["onnx", "tflm"]
 Isa = Literal["c", "armv6-m", "armv7-m", "armv7e-m", "armv8.1-m"]
@@ -143,6 +144,10 @@ class QuantizedGraph:
         """The input tensors of `op`."""
         return tuple(self.tensors[name] for name in op.inputs)
 
+    def kernels(self, op: QOp) -> tuple[Kernel, ...]:
+        """The kernels there are for `op`: the fastest first, the one with the least scratch last."""
+        return _kernels(_One(op), self.ins(op), self.tensors[op.output], self.isa)
+
     def given(self) -> tuple[str, ...]:
         """Tensors that hold data before the first operator: inputs that are not streamed, then states."""
         inputs = [i.tensor for i in self.inputs if not i.streamed]
@@ -179,6 +184,25 @@ class QuantizedGraph:
             lines.append(f"  output {port.name!r} {port.dtype} from {port.tensor!r}")
         lines += [f"  state  {s.current!r} <- {s.next!r}" for s in self.states]
         return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _One:
+    """An operator, equal to itself alone."""
+
+    op: QOp
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _One) and self.op is other.op
+
+    def __hash__(self) -> int:
+        return id(self.op)
+
+
+@lru_cache(maxsize=2048)
+def _kernels(one: _One, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+    """Schedules by the dozen ask for the same kernels."""
+    return one.op.kernels(ins, out, isa)
 
 
 def _text(tensor: Tensor) -> str:

@@ -114,6 +114,10 @@ class Program:
         """reg = the word at base + offset, of any alignment; base += step (then the offset is 0)."""
         self._add(f"ldr {reg.asm}, {_address(base, offset, step)}", *_reads(base, offset, step, [reg]))
 
+    def load_at(self, reg: Reg, base: Reg, index: Reg) -> None:
+        """reg = the word at base + index, of any alignment."""
+        self._add(f"ldr {reg.asm}, [{base.asm}, {index.asm}]", f"{reg.name} = vmcu_load({base.name} + {index.name});")
+
     def load_pair(self, a: Reg, b: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
         """a, b = two words at base + offset, aligned to 4 bytes; base += step (then the offset is 0)."""
         self._add(f"ldrd {a.asm}, {b.asm}, {_address(base, offset, step)}", *_reads(base, offset, step, [a, b]))
@@ -158,6 +162,12 @@ class Program:
 
     def advance(self, pointer: Reg, by: Reg | int) -> None:
         """pointer += by."""
+        if by == 0:
+            return
+        if isinstance(by, int) and by < 0:
+            op = "subw" if by < -255 else "sub"
+            self._add(f"{op} {pointer.asm}, {pointer.asm}, #{-by}", f"{pointer.name} -= {-by};")
+            return
         text = (by.asm, by.name) if isinstance(by, Reg) else (f"#{by}", str(by))
         op = "addw" if isinstance(by, int) and by > 255 else "add"
         self._add(f"{op} {pointer.asm}, {pointer.asm}, {text[0]}", f"{pointer.name} += {text[1]};")
@@ -167,6 +177,18 @@ class Program:
         text = (by.asm, by.name) if isinstance(by, Reg) else (f"#{by}", str(by))
         op = "addw" if isinstance(by, int) and by > 255 else "add"
         self._add(f"{op} {to.asm}, {base.asm}, {text[0]}", f"{to.name} = {base.name} + {text[1]};")
+
+    def far_point(self, to: Reg, base: Reg, by: int, spare: Reg) -> None:
+        """to = base + by, pointers; by in 0..65535, beyond 4095 through `spare`."""
+        if by > 4095:
+            self.move(spare, by)
+            self.point(to, base, spare)
+        else:
+            self.point(to, base, by)
+
+    def add_number(self, to: Reg, value: int) -> None:
+        """to += value, 0..255."""
+        self._add(f"add {to.asm}, {to.asm}, #{value}", f"{to.name} = vmcu_add({to.name}, {value});")
 
     def add(self, to: Reg, a: Reg, b: Reg, asr: int = 0) -> None:
         """to = a + (b >> asr)."""
@@ -182,9 +204,9 @@ class Program:
         text = (by.asm, by.name) if isinstance(by, Reg) else (f"#{by}", str(by))
         self._add(f"asr {to.asm}, {a.asm}, {text[0]}", f"{to.name} = {a.name} >> {text[1]};")
 
-    def double(self, to: Reg, a: Reg) -> None:
-        """to = 2 * a."""
-        self._add(f"lsl {to.asm}, {a.asm}, #1", f"{to.name} = vmcu_add({a.name}, {a.name});")
+    def shift_left(self, to: Reg, a: Reg, by: int) -> None:
+        """to = a * 2^by; by in 1..31."""
+        self._add(f"lsl {to.asm}, {a.asm}, #{by}", f"{to.name} = vmcu_shl({a.name}, {by});")
 
     def widen(self, to: Reg, a: Reg, upper: bool = False) -> None:
         """to = bytes 0 and 2 of a (upper: 1 and 3) as two signed halfwords."""

@@ -11,12 +11,6 @@ activations: bytes (0, 2), then (1, 3) of every four. A step of a block has the 
 **Activations.** `pair` computes two pixels at once, so that every unpacked weight serves twice. It reads their
 activations as halfwords from scratch, two words (one of each pixel) with one LDRD, or, "direct", as bytes from the row, unpacking them
 again for every block. `single` computes one pixel, from bytes.
-
-**Requantisation** is SPEC.md's, section 2, in these instructions:
-
-* `onnx`: SMMLA (floor(acc * M / 2^32) + add), SSAT with its shift.
-* `tflm`: SMMLAR of 2 * acc rounds as gemmlowp's doubling high multiply; adding the sign (x >> 31) before its shift
-  makes the second rounding half away from zero.
 """
 
 from __future__ import annotations
@@ -30,36 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg
+from vmcu.kernels.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
 from vmcu.ops.base import Function
-from vmcu.quant.requantise import Requant
 
 Form = Literal["half", "bytes", "wide"]
 BLOCK = 4  # output channels
 WORD = 4  # activations
 MOST_UNROLLED = 8  # steps, or words
 DIRECT_STRIDE_LIMIT = 4092  # bytes between two pixels that LDR can reach
-TFLM_SHIFTS = range(1, 21)
-
-
-@dataclass(frozen=True, slots=True)
-class Rescale:
-    """What the text of a requantisation depends on.
-
-    Attributes:
-        numerics: rule.
-        right: `onnx`: shift of the sum's upper word.
-        low, high: of the output.
-    """
-
-    numerics: str
-    right: int
-    low: int
-    high: int
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Weights (channels, depth), their bias and requantisation, prepared for these kernels.
+    """What the text of a product with weights (channels, depth) depends on.
 
     Attributes:
         form: of the weights.
@@ -83,44 +60,25 @@ class Product:
         return self.depth // 2 * (4 if self.form == "wide" else 2)
 
 
-def make_product(
-    weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant, depth: int
-) -> Product | None:
-    """How these kernels compute it, or None where they cannot.
+def make_product(weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int) -> Product:
+    """How these kernels compute it.
 
     Args:
         weights: (channels, any), zero point subtracted.
-        bias: input zero point folded in.
+        scaled: their sums.
         depth: of a channel's weights as they will be laid out.
     """
-    rescale = make_rescale(requant)
-    if rescale is None:
-        return None
-    m = len(bias)
-    sizes = np.abs(weights.reshape(m, -1).astype(np.int64)).sum(axis=1) * 128 + np.abs(bias.astype(np.int64))
-    if requant.numerics == "tflm" and sizes.max() >= 1 << 30:
-        return None  # they are doubled
+    m = weights.shape[0]
     form: Form = "wide" if weights.dtype == np.int16 else "half"
-    if form == "half" and (sizes[1::2].max(initial=0) >= 1 << 23 or _overflows(weights.reshape(m, -1))):
+    if form == "half" and (scaled.bounds[1::2].max(initial=0) >= 1 << 23 or _overflows(weights.reshape(m, -1))):
         form = "bytes"
-    return Product(form, rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD)
+    return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD)
 
 
 def _overflows(weights: NDArray[np.integer[Any]]) -> bool:
     """256 * w1 + w0 is no halfword: w1 is -128 and w0 negative."""
     odd = weights[1::2]
     return bool(np.any((odd == -128) & (weights[0::2][: len(odd)] < 0)))
-
-
-def make_rescale(requant: Requant) -> Rescale | None:
-    """The requantisation, or None where its instructions do not cover it."""
-    if requant.numerics == "onnx":
-        if requant.pre_shift or requant.clamp_acc:
-            return None
-        return Rescale("onnx", requant.shifts[0] - 32, requant.low, requant.high)
-    if any(-s not in TFLM_SHIFTS for s in requant.shifts) or min(requant.multipliers) < 0:
-        return None
-    return Rescale("tflm", 0, requant.low, requant.high)
 
 
 def pack_weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np.int32]:
@@ -137,40 +95,24 @@ def pack_weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np
     if product.form != "wide":
         even, odd = halves[:, :, 0::2], halves[:, :, 1::2]
         halves = 256 * odd + even if product.form == "half" else (odd & 0xFF) << 8 | even & 0xFF
-    low, high = halves[..., 0] & 0xFFFF, halves[..., 1] & 0xFFFF
-    return (low | high << 16).astype(np.uint32).view(np.int32).reshape(-1)
+    return words((halves[..., 0] & 0xFFFF) | (halves[..., 1] & 0xFFFF) << 16)
 
 
-def pack_parameters(bias: NDArray[np.int32], requant: Requant, product: Product) -> NDArray[np.int32]:
+def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
     """Starting values and requantisation of every block, in the order in which the kernels read them."""
+    channels = len(scaled.bias)
     padded = np.zeros(product.channels, np.int64)
-    padded[: len(bias)] = bias
+    padded[:channels] = scaled.bias
     starts = padded.reshape(-1, BLOCK).copy()
     if product.form == "half":
         starts[:, 1::2] = starts[:, 1::2] * 256 + starts[:, 0::2]
-    after = requant_parameters(requant, len(bias), product.channels)
-    if product.rescale.numerics == "onnx":
-        after = np.insert(after, 2, onnx_addend(requant), axis=1)  # read with the first two multipliers
-    words = np.concatenate([starts, after], axis=1) & 0xFFFFFFFF
-    return words.astype(np.uint32).view(np.int32).reshape(-1)
-
-
-def onnx_addend(requant: Requant) -> int:
-    """Output zero point and rounding, before the last shift."""
-    right = requant.shifts[0] - 32
-    return (requant.zero_point << right) + (1 << (right - 1))
-
-
-def requant_parameters(requant: Requant, channels: int, padded: int) -> NDArray[np.int64]:
-    """Per block of channels: `onnx` their multipliers, `tflm` multiplier, addend and shift of each."""
-    m = np.zeros(padded, np.int64)
-    m[:channels] = requant.multipliers
-    if requant.numerics == "onnx":
-        return m.reshape(-1, BLOCK)
-    s = np.ones(padded, np.int64)
-    s[:channels] = -np.array(requant.shifts, np.int64)
-    add = (requant.zero_point << s) + (1 << (s - 1))
-    return np.stack([m, add, s], axis=1).reshape(-1, 3 * BLOCK)
+    after = np.ones((product.channels, product.rescale.words), np.int64)
+    after[:channels] = scaled.parameters
+    after = after.reshape(product.blocks, -1)
+    if product.rescale.numerics == "onnx":  # the addend is read once a block, with the first two multipliers
+        after = after[:, [0, 2, 1, 4, 6]]
+        after[:, 2] = scaled.parameters[0, 1]
+    return words(np.concatenate([starts, after], axis=1))
 
 
 def unrolled(count: int) -> int:
@@ -315,11 +257,8 @@ def _finish(
             for acc, to in zip(accs, targets, strict=True):
                 for channel, multiplier in ((even, m), (even + 1, n)):
                     x = acc[channel]
-                    if product.form == "half" and channel % 2:
-                        p.shift_right(x, x, 8)
-                    p.high_mla(x, x, multiplier, add)
-                    p.saturate(x, x, product.rescale.right)
-                    _limit(p, product.rescale, x)
+                    _prepare(p, product, x, channel)
+                    rescale_onnx(p, product.rescale, x, multiplier, add)
                     p.store_byte(x, to, step=1)
                 if even == 0 and acc is accs[0]:
                     ready()
@@ -329,25 +268,20 @@ def _finish(
         p.load_all((m, add, shift), source)
         for acc, to in zip(accs, targets, strict=True):
             x = acc[channel]
-            if product.form == "half" and channel % 2:
-                p.shift_right(x, x, 7)  # twice the sum
-            else:
-                p.double(x, x)
-            p.add(sign, add, x, asr=31)
-            p.high_mla(x, x, m, sign, rounded=True)
-            p.shift_right(x, x, shift)
-            p.saturate(x, x)
-            _limit(p, product.rescale, x)
+            _prepare(p, product, x, channel)
+            rescale_tflm(p, product.rescale, x, m, add, shift, sign)
             p.store_byte(x, to, step=1)
             if channel == 0 and acc is accs[0]:
                 ready()
 
 
-def _limit(p: Program, rescale: Rescale, x: Reg) -> None:
-    if rescale.low > -128:
-        p.at_least(x, rescale.low)
-    if rescale.high < 127:
-        p.at_most(x, rescale.high)
+def _prepare(p: Program, product: Product, x: Reg, channel: int) -> None:
+    """x = its sum, shifted left as the requantisation wants it."""
+    pre = product.rescale.pre
+    if product.form == "half" and channel % 2:
+        p.shift_right(x, x, 8 - pre)
+    elif pre:
+        p.shift_left(x, x, pre)
 
 
 @lru_cache(maxsize=256)
@@ -367,7 +301,7 @@ def single(product: Product, rows: int = 1) -> Routine:
         ],
     )
     acc = p.numbers("acc", (4, 5, 6, 7))
-    words = p.numbers("h", (8, 9, 10, 11))
+    quad = p.numbers("h", (8, 9, 10, 11))
     x, w, x_end, row = p.source("x", 0), p.source("w", 1), p.source("x_end", 12), p.rows("row", 13)
     a, b = p.number("a", 2), p.number("b", 3)
     start = p.source("start", 12)
@@ -388,7 +322,7 @@ def single(product: Product, rows: int = 1) -> Routine:
                     p.load(a, x, step=WORD)
                     p.widen(b, a, upper=True)
                     p.widen(a, a)
-                    _multiply_one(p, product.form, w, (a, b), acc, words)
+                    _multiply_one(p, product.form, w, (a, b), acc, quad)
         _finish_single(p, product, acc)
     blocks = product.blocks
     trips = {"block": blocks, "row": blocks * rows, "word": blocks * rows * count // u}
@@ -396,28 +330,28 @@ def single(product: Product, rows: int = 1) -> Routine:
 
 
 def _multiply_one(
-    p: Program, form: Form, w: Reg, xs: Sequence[Reg], acc: Sequence[Reg], words: Sequence[Reg]
+    p: Program, form: Form, w: Reg, xs: Sequence[Reg], acc: Sequence[Reg], quad: Sequence[Reg]
 ) -> None:
     """Four activations times those of four channels."""
     if form == "half":
-        p.load_all(words, w)
-        for x, pairs in zip(xs, (words[:2], words[2:]), strict=True):
+        p.load_all(quad, w)
+        for x, pairs in zip(xs, (quad[:2], quad[2:]), strict=True):
             for even, word in zip((0, 2), pairs, strict=True):
                 p.dot(acc[even + 1], x, word)
                 p.widen(word, word)
                 p.dot(acc[even], x, word)
     elif form == "bytes":
         for x in xs:
-            p.load_all(words[:2], w)
-            for even, word in zip((0, 2), words[:2], strict=True):
-                p.widen(words[2], word, upper=True)
+            p.load_all(quad[:2], w)
+            for even, word in zip((0, 2), quad[:2], strict=True):
+                p.widen(quad[2], word, upper=True)
                 p.widen(word, word)
-                p.dot(acc[even + 1], x, words[2])
+                p.dot(acc[even + 1], x, quad[2])
                 p.dot(acc[even], x, word)
     else:
         for x in xs:
-            p.load_all(words, w)
-            for to, word in zip(acc, words, strict=True):
+            p.load_all(quad, w)
+            for to, word in zip(acc, quad, strict=True):
                 p.dot(to, x, word)
 
 
@@ -454,8 +388,8 @@ def gather(count: int, run: int) -> Routine:
     end = p.source("x_end", 10)
     p.get(row, "pairs")
     p.get(to, "to")
-    words = run // WORD
-    u = unrolled(words)
+    whole = run // WORD
+    u = unrolled(whole)
 
     def both() -> None:
         p.widen(c, a)
@@ -468,15 +402,15 @@ def gather(count: int, run: int) -> Routine:
     with p.until("run", row, "pairs_end", p.rows("row_stop", 3)):
         p.next_row(x, row)
         p.next_row(y, row)
-        if words > u:
-            p.point(end, x, words * WORD)
+        if whole > u:
+            p.point(end, x, whole * WORD)
             with p.until("word", x, end):
                 with p.repeat(u):
                     p.load(a, x, step=WORD)
                     p.load(b, y, step=WORD)
                     both()
         else:
-            with p.repeat(words):
+            with p.repeat(whole):
                 p.load(a, x, step=WORD)
                 p.load(b, y, step=WORD)
                 both()
@@ -484,7 +418,7 @@ def gather(count: int, run: int) -> Routine:
             p.load(a, x, offset=run % WORD - WORD)
             p.load(b, y, offset=run % WORD - WORD)
             both()
-    return Routine(p.function(), p.count({"run": count, "word": count * words // u}))
+    return Routine(p.function(), p.count({"run": count, "word": count * whole // u}))
 
 
 def run_order(run: int) -> list[int]:

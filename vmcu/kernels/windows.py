@@ -21,6 +21,7 @@ from vmcu.kernels.matmul import (
     run_order,
     single,
 )
+from vmcu.kernels.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -49,9 +50,10 @@ def window_kernels(
     m, kh, kw, channels = weights.shape
     run, plain = kw * channels, where["tiles"] == 1 and where["dilation"] == 1
     order = run_order(run) if run >= WORD else [*range(run), *[-1] * (WORD - run)]
-    product = make_product(weights, bias, requant, kh * len(order))
-    if product is None:
+    scaled = make_scaled(weights, bias, requant)
+    if scaled is None:
         return ()
+    product = make_product(weights, scaled, kh * len(order))
     padded, cols = bool(where["padded_cols"]), int(str(where["out_cols"]))
     always = run < WORD or not plain  # a copy of every pixel's window
     edges = cols if always else -(-(kw - 1) // stride) if padded else 0
@@ -85,7 +87,7 @@ def window_kernels(
     scratch = results + (2 * product.channels if context["part"] else 0)
     constants = (
         ConstArray("weights", partial(_packed, weights, order, product), "weights"),
-        ConstArray("parameters", partial(pack_parameters, bias, requant, product), "tables"),
+        ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
     )
     pairs = -(-cols // 2)
     work = pairs * (gathered.instructions + two.instructions + PER_RUN * kh + PER_PAIR) + PER_ROW

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
 from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels.separable import depthwise_kernels
 from vmcu.kernels.windows import window_kernels
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights, numbers
 from vmcu.ops.columns import Columns
@@ -135,18 +136,33 @@ class Conv2D(QOp):
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
         plain = self.kernel(ins, out)
-        if isa not in ("armv7e-m", "armv8.1-m") or self.groups > 1:
+        if isa not in ("armv7e-m", "armv8.1-m"):
             return (plain,)
+        (x,) = ins
         columns = self._columns()
-        found = window_kernels(
-            self.weights,
-            self.bias,
-            self.requant,
-            columns.context(ins[0], out),
-            stride=self.strides[1],
-            pad_value=self.input_zero_point,
-            uses_row=columns.uses_row(ins[0], out),
-        )
+        where, uses_row = columns.context(x, out), columns.uses_row(x, out)
+        found: tuple[Kernel, ...] = ()
+        if self.groups == 1:
+            found = window_kernels(
+                self.weights,
+                self.bias,
+                self.requant,
+                where,
+                stride=self.strides[1],
+                pad_value=self.input_zero_point,
+                uses_row=uses_row,
+            )
+        elif self.groups == x.channels == out.channels:
+            found = depthwise_kernels(
+                self.weights[:, :, :, 0],
+                self.bias,
+                self.requant,
+                where,
+                stride=self.strides[1],
+                pad=self.pads[1],
+                pad_value=self.input_zero_point,
+                uses_row=uses_row,
+            )
         return found if found and found[-1].scratch_bytes == 0 else (*found, plain)
 
     def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import Layout, row_major
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels.vectors import vector_kernels
+from vmcu.kernels.windows import window_kernels
 from vmcu.ops.accumulate import DenseRows, Finish, sums_name
 from vmcu.ops.base import Access, ConstArray, Every, Int8s, Kernel, QOp, Window, numbers
+from vmcu.ops.columns import Columns
 from vmcu.ops.conv import bias_operand, linear_parameters
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Unsupported, View
 from vmcu.quant.requantise import Requant
@@ -75,6 +78,25 @@ class Dense(QOp):
             "result": self.requant.c_expr("acc", f"multipliers{channel}", f"shifts{channel}"),
         }
         return Kernel("dense", context, tuple(constants))
+
+    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+        (x,) = ins
+        plain = self.kernel(ins, out)
+        if isa not in ("armv7e-m", "armv8.1-m"):
+            return (plain,)
+        if self.per_pixel:
+            found = window_kernels(
+                self.weights[:, None, None, :],
+                self.bias,
+                self.requant,
+                Columns(1, 1, 0, 1).context(x, out),
+                stride=1,
+                pad_value=0,
+                uses_row=False,
+            )
+        else:
+            found = vector_kernels(self.weights, self.bias, self.requant, rows=x.rows)
+        return found if found and found[-1].scratch_bytes == 0 else (*found, plain)
 
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:
         if self.per_pixel or ins[0].rows == 1:

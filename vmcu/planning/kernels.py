@@ -22,7 +22,7 @@ def with_kernels(schedule: Schedule, limit: float) -> Schedule:
     graph = schedule.graph
     chosen = []
     for op, least, peak in zip(schedule.steps, schedule.kernels, most, strict=True):
-        offered = op.kernels(graph.ins(op), graph.tensors[op.output], graph.isa)
+        offered = graph.kernels(op)
         # Scratch is aligned: up to three bytes may be lost in front of it.
         fits = [k for k in offered if peak + k.scratch_bytes + 3 <= limit]
         chosen.append(fits[0] if fits else least)

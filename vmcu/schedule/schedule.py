@@ -94,5 +94,5 @@ def _schedule(
         tasks,
         MappingProxyType(dict(aliases)),
         tuple((first, end) for first, end in left if end > first),
-        tuple(op.kernels(graph.ins(op), graph.tensors[op.output], graph.isa)[-1] for op in steps),
+        tuple(graph.kernels(op)[-1] for op in steps),
     )

@@ -1,0 +1,445 @@
+"""Depthwise convolutions on DSP cores, four channels at a time.
+
+SMLAD adds two products, so two taps of one channel have to stand in one word. Rows are NHWC, where neighbours in memory are
+channels. Two ways:
+
+* **planes**: four channels of all the rows that an output row reads are written to scratch as planes of halfwords. A word
+  is then two neighbouring columns of a channel, and serves all taps and all output pixels that meet it: an even pixel of a 3-tap
+  filter is SMLAD(p0, (k0, k1)) + SMLABT(p1, (k1, k2)), the odd one beside it SMLATB(p0, (k0, k1)) + SMLAD(p1, (k1, k2)).
+* **taps**: for every pixel, its taps two by two; no scratch, any geometry.
+
+Weights are halfwords in the order of use, then the bias and the requantisation of each channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.kernels.assembly import Program, Reg
+from vmcu.kernels.matmul import BLOCK, Routine
+from vmcu.kernels.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
+
+LANES = BLOCK  # channels at a time
+FAR = 4095  # offsets of LDR, STR, STRB
+FAR_PAIR = 1020  # of LDRD
+HALVES: tuple[Literal["bb", "bt", "tb", "tt"], ...] = ("bb", "bt", "tb", "tt")
+REGISTERS_FOR_ROWS = 12  # all but the pointers to pixels and weights
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One multiplication: word `data` of a row with word `weight` of its weights, both halves ("dot") or one of each."""
+
+    pixel: int
+    data: int
+    weight: int
+    halves: Literal["dot", "bb", "bt", "tb", "tt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """How a group of neighbouring output pixels of a row meets the words of a plane.
+
+    Attributes:
+        pixels: in the group.
+        uses: of one row.
+        words: data words it reads.
+        taps: per weight word its (low, high) tap; None: 0.
+    """
+
+    pixels: int
+    uses: tuple[Use, ...]
+    words: int
+    taps: tuple[tuple[int | None, int | None], ...]
+
+    @property
+    def registers(self) -> int:
+        """For accumulators, data and weights."""
+        return self.pixels + self.words + len(self.taps)
+
+
+def pattern(
+    kernel: int, stride: int, pixels: int, given: tuple[tuple[int | None, int | None], ...] = ()
+) -> Pattern:
+    """The multiplications of `pixels` outputs with a filter of `kernel` taps; the first output starts at a word.
+
+    Args:
+        given: weight words there are at least.
+    """
+    both: list[tuple[int, int, int]] = []  # pixel, word, first tap
+    halves: list[tuple[int, int, int, int]] = []  # pixel, word, half, tap
+    for pixel in range(pixels):
+        tap = 0
+        while tap < kernel:
+            word, half = divmod(pixel * stride + tap, 2)
+            if half == 0 and tap + 1 < kernel:
+                both.append((pixel, word, tap))
+                tap += 2
+            else:
+                halves.append((pixel, word, half, tap))
+                tap += 1
+    taps = list(given) or [(t, t + 1) for t in sorted({t for _, _, t in both})]
+    for *_, tap in halves:
+        if not any(tap in pair for pair in taps):
+            taps.append((tap, None))
+    uses = [Use(pixel, word, taps.index((tap, tap + 1)), "dot") for pixel, word, tap in both]
+    for pixel, word, half, tap in halves:
+        weight = next(i for i, pair in enumerate(taps) if tap in pair)
+        upper = taps[weight][1] == tap
+        uses.append(Use(pixel, word, weight, HALVES[2 * half + upper]))
+    uses.sort(key=lambda u: (u.weight, u.data, u.pixel))
+    return Pattern(pixels, tuple(uses), max(u.data for u in uses) + 1, tuple(taps))
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """Geometry of the planes of one output row.
+
+    Attributes:
+        kernel_h, kernel_w, stride: of the convolution; stride of columns.
+        pad, in_cols, out_cols: columns.
+        channels_in: distance of two pixels in an input row, bytes.
+        channels_out: in an output row.
+        pad_value: content of the padding.
+        rescale: of the accumulators.
+    """
+
+    kernel_h: int
+    kernel_w: int
+    stride: int
+    pad: int
+    in_cols: int
+    out_cols: int
+    channels_in: int
+    channels_out: int
+    pad_value: int
+    rescale: Rescale
+
+    @property
+    def group(self) -> Pattern:
+        """As many pixels at once as there are registers for."""
+        for pixels in (4, 2):
+            found = pattern(self.kernel_w, self.stride, pixels)
+            if found.registers <= REGISTERS_FOR_ROWS and (pixels <= self.out_cols or pixels == 2):
+                return found
+        return pattern(self.kernel_w, self.stride, 1)
+
+    @property
+    def groups(self) -> int:
+        """Complete ones."""
+        return self.out_cols // self.group.pixels
+
+    @property
+    def rest(self) -> Pattern | None:
+        """The last pixels."""
+        left = self.out_cols % self.group.pixels
+        return pattern(self.kernel_w, self.stride, left, self.group.taps) if left else None
+
+    @property
+    def advance(self) -> int:
+        """Bytes of a plane from group to group."""
+        return 2 * self.group.pixels * self.stride
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of one row of a plane."""
+        words = max((self.groups - 1) * self.advance // 4 + self.group.words if self.groups else 0, 0)
+        if self.rest:
+            words = max(words, self.groups * self.advance // 4 + self.rest.words)
+        return 4 * words
+
+    @property
+    def plane(self) -> int:
+        """Bytes of one channel."""
+        return self.kernel_h * self.pitch
+
+    @property
+    def scratch_bytes(self) -> int:
+        """All planes."""
+        return LANES * self.plane
+
+    @property
+    def usable(self) -> bool:
+        """Do all offsets reach, and is every column that is read there or padding?"""
+        return (
+            (LANES - 1) * self.plane <= FAR
+            and self.pitch <= FAR_PAIR
+            and 3 * self.channels_out <= FAR
+            and 2 * self.channels_in <= FAR
+            and self.channels_in >= LANES
+            and self.advance % 4 == 0
+            and self.group.registers <= REGISTERS_FOR_ROWS
+        )
+
+
+@lru_cache(maxsize=256)
+def fill_planes(g: Planes) -> Routine:
+    """Writes four channels of all rows as planes.
+
+    The function is f(rows, channel, to, rows_end).
+    """
+    p = Program(
+        "planes",
+        [f"Four channels of rows of {g.in_cols}x{g.channels_in} bytes as planes of halfwords."],
+        [
+            *(("rows", "const int8_t *const *"), ("channel", "int32_t")),
+            *(("to", "int8_t *"), ("rows_end", "const int8_t *const *")),
+        ],
+    )
+    row, to, x, channel = p.rows("row", 0), p.target("dest", 1), p.source("x", 2), p.number("offset", 3)
+    a, b, c, d, e, pad = (p.number(n, 4 + i) for i, n in enumerate(("a", "b", "c", "d", "e", "pad")))
+    end = p.source("x_end", 10)
+    p.get(row, "rows")
+    p.get(to, "to")
+    p.get(channel, "channel")
+    inside = [[0 <= 2 * w + h - g.pad < g.in_cols for h in (0, 1)] for w in range(g.pitch // 4)]
+    if not all(all(halves) for halves in inside):
+        p.move(pad, g.pad_value & 0xFFFF)
+        p.lows(pad, pad, pad)
+
+    def store(values: Sequence[Reg]) -> None:
+        for lane in (1, 2, 3):
+            p.store(values[lane], to, offset=lane * g.plane)
+        p.store(values[0], to, step=4)
+
+    def word(left: bool, right: bool) -> None:
+        """Two columns; those outside are padding."""
+        if left:
+            p.load(a, x)
+        if right:
+            p.load(b, x, offset=g.channels_in if left else 0)
+        p.advance(x, g.channels_in * (left + right))
+        if left:
+            p.widen(c, a)
+            p.widen(a, a, upper=True)
+        if right:
+            p.widen(d, b)
+            p.widen(b, b, upper=True)
+        even, odd = (c, a) if left else (pad, pad)
+        even2, odd2 = (d, b) if right else (pad, pad)
+        p.lows(e, even, even2)
+        p.highs(c, even, even2)
+        p.lows(d, odd, odd2)
+        p.highs(a, odd, odd2)
+        store((e, d, c, a))
+
+    trips = {"row": g.kernel_h}
+    with p.until("row", row, "rows_end", p.rows("row_stop", 10)):
+        p.next_row(x, row)
+        p.advance(x, channel)
+        at = 0
+        while at < len(inside):
+            halves, count = inside[at], 1
+            while at + count < len(inside) and inside[at + count] == halves:
+                count += 1
+            if halves == [False, False]:
+                with p.repeat(count):
+                    store((pad, pad, pad, pad))
+            elif count > 2:
+                name = f"word{at}"
+                p.far_point(end, x, count * 2 * g.channels_in, a)
+                with p.until(name, x, end):
+                    word(True, True)
+                trips[name] = g.kernel_h * count
+            else:
+                with p.repeat(count):
+                    word(*halves)
+            at += count
+    return Routine(p.function(), p.count(trips))
+
+
+@lru_cache(maxsize=256)
+def filter_planes(g: Planes, channels: int) -> Routine:
+    """Computes `channels` neighbouring channels of an output row from planes.
+
+    The function is f(planes, weights, out, weights_end, stop, position): the last two are variables of its own.
+    """
+    p = Program(
+        "filter_planes",
+        [
+            f"A {g.kernel_h}x{g.kernel_w} filter over planes of halfwords, {g.out_cols} pixels "
+            f"of {g.channels_out} channels."
+        ],
+        [
+            *(("planes", "const int8_t *"), ("weights", "const int32_t *"), ("out", "int8_t *")),
+            *(("weights_end", "const int32_t *"), ("stop", "const int8_t *"), ("position", "int8_t *")),
+        ],
+    )
+    x, w = p.source("x", 0), p.source("w", 1)
+    p.get(x, "planes")
+    with p.until("channel", w, "weights_end", p.source("w_stop", 2)):
+        position = p.target("next", 2)
+        p.get(position, "out")
+        p.put("position", position)
+        p.advance(position, 1)
+        p.put("out", position)
+        if g.groups > 1:
+            stop = p.source("x_stop", 2)
+            p.far_point(stop, x, g.groups * g.advance, p.number("length", 3))
+            p.put("stop", stop)
+            with p.until("group", x, "stop", p.source("x_stop", 2)):
+                _filter_group(p, g, g.group, advance=g.advance)
+        elif g.groups:
+            _filter_group(p, g, g.group, advance=g.advance)
+        rest = g.rest
+        if rest:
+            _filter_group(p, g, rest, advance=0)
+        p.put("weights", w)
+        p.advance(x, g.plane - g.groups * g.advance)
+    trips = {"channel": channels, "group": channels * g.groups}
+    return Routine(p.function(), p.count(trips))
+
+
+def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
+    """A few pixels of one channel."""
+    free = iter(range(2, 14))
+    acc = p.numbers("acc", [next(free) for _ in range(group.pixels)])
+    data = p.numbers("p", [next(free) for _ in range(group.words)])
+    taps = p.numbers("k", [next(free) for _ in range(len(group.taps))])
+    x, w = p.source("x", 0), p.source("w", 1)
+    p.get(w, "weights")
+    p.load(acc[0], w, step=4)
+    for other in acc[1:]:
+        p.move(other, acc[0])
+    with p.repeat(g.kernel_h):
+        p.load_all(taps, w)
+        pairs = [data[i : i + 2] for i in range(len(data) % 2, len(data), 2)]
+        if len(data) % 2:
+            p.load(data[0], x, step=4 if pairs else 0)
+        for i, (a, b) in enumerate(pairs):
+            left = g.pitch - 4 * (len(data) - 2)
+            p.load_pair(a, b, x, step=8 if i < len(pairs) - 1 else left)
+        if not pairs:
+            p.advance(x, g.pitch)
+        for use in group.uses:
+            if use.halves == "dot":
+                p.dot(acc[use.pixel], data[use.data], taps[use.weight])
+            else:
+                p.mla(acc[use.pixel], data[use.data], taps[use.weight], use.halves)
+    p.advance(x, advance - g.plane)
+    # Data and weights are done with.
+    first = 2 + group.pixels
+    multiplier, add, shift = (p.number(n, first + i) for i, n in enumerate(("m", "add", "shift")))
+    to, sign = p.target("to", first + 3), p.number("sign", first + 4)
+    tflm = g.rescale.numerics == "tflm"
+    p.load_all((multiplier, add, shift) if tflm else (multiplier, add), w)
+    p.get(to, "position")
+    for i, value in enumerate(acc):
+        if g.rescale.pre:
+            p.shift_left(value, value, g.rescale.pre)
+        if tflm:
+            rescale_tflm(p, g.rescale, value, multiplier, add, shift, sign)
+        else:
+            rescale_onnx(p, g.rescale, value, multiplier, add)
+        p.store_byte(value, to, offset=i * g.channels_out)
+    if advance:
+        p.far_point(to, to, group.pixels * g.channels_out, sign)
+        p.put("position", to)
+
+
+def pack_planes(
+    weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes
+) -> NDArray[np.int32]:
+    """What `filter_planes` reads, channel by channel: bias, weights, requantisation.
+
+    Args:
+        weights: (channels, kernel_h, kernel_w).
+    """
+    m, kh, _ = weights.shape
+    columns = []
+    for low, high in g.group.taps:
+        lows = weights[:, :, low].astype(np.int64) if low is not None else np.zeros((m, kh), np.int64)
+        highs = weights[:, :, high].astype(np.int64) if high is not None else np.zeros((m, kh), np.int64)
+        columns.append(lows & 0xFFFF | (highs & 0xFFFF) << 16)
+    taps = np.stack(columns, axis=2).reshape(m, -1)
+    return words(np.concatenate([scaled.bias[:, None], taps, scaled.parameters], axis=1))
+
+
+# ---- taps ------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
+    """Computes `groups` times four neighbouring channels of one pixel.
+
+    The function is f(taps, weights, out, channel, taps_end, weights_end): an even number of pointers to the input's pixels,
+    and the first channel.
+    """
+    p = Program(
+        "filter_taps",
+        ["Four channels at a time of one pixel, its taps two by two."],
+        [
+            *(("taps", "const int8_t *const *"), ("weights", "const int32_t *"), ("out", "int8_t *")),
+            *(("channel", "int32_t"), ("taps_end", "const int8_t *const *"), ("weights_end", "const int32_t *")),
+        ],
+    )
+    acc = p.numbers("acc", (4, 5, 6, 7))
+    row, w, index = p.rows("row", 0), p.source("w", 1), p.number("index", 2)
+    a, b, c, d, e = (p.number(n, r) for n, r in zip("abcde", (3, 8, 9, 10, 11), strict=True))
+    x, y = p.source("x", 3), p.source("y", 8)
+    k, n = p.number("k", 12), p.number("n", 13)
+    p.get(w, "weights")
+    p.get(index, "channel")
+    with p.until("group", w, "weights_end", p.source("w_stop", 3)):
+        p.load_all(acc, w)
+        p.get(row, "taps")
+        with p.until("pair", row, "taps_end", p.rows("row_stop", 12)):
+            p.next_row(x, row)
+            p.next_row(y, row)
+            p.load_at(a, x, index)
+            p.load_at(b, y, index)
+            p.widen(c, a)
+            p.widen(a, a, upper=True)
+            p.widen(d, b)
+            p.widen(b, b, upper=True)
+            p.lows(e, c, d)
+            p.highs(c, c, d)
+            p.lows(d, a, b)
+            p.highs(a, a, b)
+            p.load_pair(k, n, w, step=8)
+            p.dot(acc[0], e, k)
+            p.dot(acc[1], d, n)
+            p.load_pair(k, n, w, step=8)
+            p.dot(acc[2], c, k)
+            p.dot(acc[3], a, n)
+        p.add_number(index, LANES)
+        to = p.target("to", 13)
+        p.get(to, "out")
+        m, add, shift, sign = (p.number(s, r) for s, r in zip(("m", "add", "shift", "sign"), (8, 9, 10, 11), strict=True))
+        for value in acc:
+            if rescale.pre:
+                p.shift_left(value, value, rescale.pre)
+            if rescale.numerics == "tflm":
+                p.load_all((m, add, shift), w)
+                rescale_tflm(p, rescale, value, m, add, shift, sign)
+            else:
+                p.load_all((m, add), w)
+                rescale_onnx(p, rescale, value, m, add)
+            p.store_byte(value, to, step=1)
+        p.put("out", to)
+    return Routine(p.function(), p.count({"group": groups, "pair": groups * taps // 2}))
+
+
+def pack_taps(
+    weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequence[int]
+) -> NDArray[np.int32]:
+    """What `filter_taps` reads, four channels at a time: biases, weights of every two taps, requantisation.
+
+    Args:
+        weights: (channels, taps), an even number of taps.
+        starts: first channel of every group.
+    """
+    found = []
+    for start in starts:
+        lanes = slice(start, start + LANES)
+        pairs = weights[lanes].astype(np.int64).reshape(LANES, -1, 2)
+        taps = pairs[:, :, 0] & 0xFFFF | (pairs[:, :, 1] & 0xFFFF) << 16
+        found.append(np.concatenate([scaled.bias[lanes], taps.T.reshape(-1), scaled.parameters[lanes].reshape(-1)]))
+    return words(np.concatenate(found))
+

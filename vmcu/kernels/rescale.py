@@ -1,0 +1,174 @@
+"""Requantisation (SPEC.md, section 2) in the instructions of DSP cores.
+
+* `onnx`: SMMLA computes floor(acc * M / 2^32) + add, SSAT shifts and limits.
+* `tflm`: SMMLAR of twice the accumulator rounds as gemmlowp's doubling high multiply. Half away from zero at the second
+  rounding is half up after one has been taken from a negative sum, so the sign (x >> 31) is added with the rest. The sign of
+  the accumulator serves: where the product is 0 and the accumulator negative, neither result reaches a half.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.kernels.assembly import Program, Reg
+from vmcu.ir.quantized import Numerics
+from vmcu.quant.requantise import Requant
+
+START_BITS = 22  # a constant channel's sum
+MOST_RIGHT = 12  # then its multiplier fits a word
+MOST_SHIFT = 22  # `tflm`: beyond it zero point and product do not fit a word
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """What the text of a requantisation depends on.
+
+    Attributes:
+        numerics: rule.
+        pre: left shift of the accumulator (`tflm`: 1, its doubling).
+        right: `onnx`: shift of the product's upper word.
+        low, high: of the output.
+    """
+
+    numerics: Numerics
+    pre: int
+    right: int
+    low: int
+    high: int
+
+    @property
+    def words(self) -> int:
+        """Parameters of a channel: multiplier, addend, and in `tflm` its shift."""
+        return 3 if self.numerics == "tflm" else 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """Sums of products and their requantisation, prepared for these instructions.
+
+    Attributes:
+        rescale: of the sums.
+        bias: what they start from, int64.
+        bounds: per output channel, what no |sum| nor any part of it exceeds.
+        parameters: (channels, 2 or 3): multiplier, addend, and in `tflm` the shift.
+    """
+
+    rescale: Rescale
+    bias: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+    parameters: NDArray[np.int64]
+
+
+def make_scaled(
+    weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant
+) -> Scaled | None:
+    """The requantisation of sum(weights * activations) + bias; None where the instructions do not cover it.
+
+    Args:
+        weights: output channels first.
+    """
+    sizes = 128 * np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(axis=1)
+    m = np.broadcast_to(np.array(requant.multipliers, np.int64), bias.shape).copy()
+    start = bias.astype(np.int64)
+    # A filter of zeros gives a constant, often from a bias that no real filter would have.
+    value = requant.apply(bias).astype(np.int64)
+    constant = sizes == 0
+    if requant.numerics == "onnx":
+        right = requant.shifts[0] - 32
+        if requant.clamp_acc or requant.pre_shift > 7:
+            return None
+        if constant.any() and right <= MOST_RIGHT and requant.pre_shift == 0:
+            m[constant] = (value[constant] - requant.zero_point) << (right + 32 - START_BITS)
+            start[constant] = 1 << START_BITS
+        add = (requant.zero_point << right) + (1 << (right - 1))
+        rescale = Rescale("onnx", requant.pre_shift, right, requant.low, requant.high)
+        return Scaled(rescale, start, sizes + np.abs(start), np.stack([m, np.full(len(m), add)], axis=1))
+    s = -np.broadcast_to(np.array(requant.shifts, np.int64), bias.shape)
+    start[constant] = 0
+    bounds = sizes + np.abs(start)
+    # Too small to reach a half after the shift: the output is the zero point, whatever the sum.
+    none = constant | (m == 0) | ((s > 0) & (bounds < np.left_shift(1, np.clip(s - 1, 0, 62))))
+    m, s = np.where(none, 0, m), np.where(none, 1, s)
+    if bounds.max() >= 1 << 30 or s.min() < 1 or s.max() > MOST_SHIFT or m.min() < 0:
+        return None
+    zero = np.where(constant, value, requant.zero_point)
+    rescale = Rescale("tflm", 1, 0, requant.low, requant.high)
+    return Scaled(rescale, start, bounds, np.stack([m, (zero << s) + (1 << (s - 1)), s], axis=1))
+
+
+def words(self) -> int:
+        """Parameters of a channel: multiplier, addend, and in `tflm` its shift."""
+        return 3 if self.numerics == "tflm" else 2
+
+
+def bounds_of(weights: NDArray[np.integer[Any]], bias: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Per output channel (the first axis): no |accumulator|, nor any part of its sum, exceeds it."""
+    sizes = np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(axis=1)
+    return np.asarray(128 * sizes + np.abs(bias.astype(np.int64)), np.int64)
+
+
+def make_rescale(requant: Requant, bounds: NDArray[np.int64]) -> Rescale | None:
+    """The requantisation, or None where its instructions do not cover it.
+
+    Args:
+        bounds: of the accumulators, per channel.
+    """
+    if requant.numerics == "onnx":
+        if requant.clamp_acc or requant.pre_shift > 7:
+            return None
+        return Rescale("onnx", requant.pre_shift, requant.shifts[0] - 32, requant.low, requant.high)
+    if bounds.max() >= 1 << 30 or parameters(requant, bounds) is None:
+        return None
+    return Rescale("tflm", 1, 0, requant.low, requant.high)
+
+
+def parameters(requant: Requant, bounds: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Per channel: multiplier, addend, and in `tflm` the shift; None where they do not fit.
+
+    Shapes: (channels, 2 or 3).
+    """
+    channels = len(bounds)
+    m = np.broadcast_to(np.array(requant.multipliers, np.int64), (channels,))
+    if requant.numerics == "onnx":
+        right = requant.shifts[0] - 32
+        add = (requant.zero_point << right) + (1 << (right - 1))
+        return np.stack([m, np.full(channels, add)], axis=1)
+    s = -np.broadcast_to(np.array(requant.shifts, np.int64), (channels,))
+    # Too small to reach a half after the shift: the output is the zero point, whatever the accumulator.
+    none = (m == 0) | ((s > 0) & (bounds < np.left_shift(1, np.clip(s - 1, 0, 62))))
+    m, s = np.where(none, 0, m), np.where(none, 1, s)
+    if s.min() < 1 or s.max() > MOST_SHIFT or m.min() < 0:
+        return None
+    return np.stack([m, (requant.zero_point << s) + (1 << (s - 1)), s], axis=1)
+
+
+def words(values: NDArray[np.int64]) -> NDArray[np.int32]:
+    """As 32-bit words of C, one-dimensional."""
+    return (values & 0xFFFFFFFF).astype(np.uint32).view(np.int32).reshape(-1)
+
+
+def rescale_onnx(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg) -> None:
+    """x, shifted left by `pre`, becomes its output."""
+    p.high_mla(x, x, multiplier, add)
+    p.saturate(x, x, rescale.right)
+    _limit(p, rescale, x)
+
+
+def rescale_tflm(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg, shift: Reg, sign: Reg) -> None:
+    """x, shifted left by `pre`, becomes its output; `sign` is overwritten."""
+    p.add(sign, add, x, asr=31)
+    p.high_mla(x, x, multiplier, sign, rounded=True)
+    p.shift_right(x, x, shift)
+    p.saturate(x, x)
+    _limit(p, rescale, x)
+
+
+def _limit(p: Program, rescale: Rescale, x: Reg) -> None:
+    if rescale.low > -128:
+        p.at_least(x, rescale.low)
+    if rescale.high < 127:
+        p.at_most(x, rescale.high)

@@ -1,0 +1,97 @@
+"""The kernels of a depthwise convolution on DSP cores (`depthwise.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.kernels.depthwise import (
+    LANES,
+    Planes,
+    fill_planes,
+    filter_planes,
+    filter_taps,
+    pack_planes,
+    pack_taps,
+)
+from vmcu.kernels.rescale import make_scaled
+from vmcu.ops.base import ConstArray, Kernel
+from vmcu.quant.requantise import Requant
+
+PER_GROUP, PER_TAP, PER_PIXEL, PER_ROW = 20, 8, 30, 20  # instructions of the C around the routines
+
+
+def depthwise_kernels(
+    weights: NDArray[np.integer[Any]],
+    bias: NDArray[np.int32],
+    requant: Requant,
+    where: Mapping[str, object],
+    *,
+    stride: int,
+    pad: int,
+    pad_value: int,
+    uses_row: bool,
+) -> tuple[Kernel, ...]:
+    """Kernels of a depthwise convolution, those with most scratch first; none where these routines cannot.
+
+    Args:
+        weights: (channels, kernel_h, kernel_w), zero point subtracted.
+        bias: input zero point folded in.
+        where: the columns a pixel reads (`Columns.context`).
+        stride, pad: of columns; padding to the left.
+        pad_value: content of the padding.
+    """
+    channels, kh, kw = weights.shape
+    scaled = make_scaled(weights, bias, requant)
+    if scaled is None or channels < LANES:
+        return ()
+    rescale = scaled.rescale
+    in_cols, out_cols = int(str(where["in_cols"])), int(str(where["out_cols"]))
+    starts = [*range(0, channels - LANES + 1, LANES), *([channels - LANES] if channels % LANES else [])]
+    taps = kh * kw + kh * kw % 2
+    per_group = LANES * (1 + taps // 2 + rescale.words)
+    whole, part = channels // LANES, channels % LANES
+    two_by_two = filter_taps(taps, rescale, whole)
+    context = {
+        **where,
+        "channels": channels,
+        "kernel_h": kh,
+        "taps": taps,
+        "odd": kh * kw % 2 == 1,
+        "words": whole * per_group,
+        "all_words": (whole + 1) * per_group,
+        "part": part,
+        "last_channel": channels - LANES,
+    }
+    flat = np.pad(weights.reshape(channels, -1), ((0, 0), (0, taps - kh * kw)))
+    by_taps = Kernel(
+        "taps_dsp",
+        context,
+        (ConstArray("weights", partial(pack_taps, flat, scaled, starts), "weights"),),
+        pad_value=pad_value,
+        pad_pixel=bool(where["padded_cols"]),
+        uses_row=uses_row,
+        functions={"filter_taps": two_by_two.function},
+        instructions=PER_ROW
+        + out_cols * (two_by_two.instructions * len(starts) // whole + PER_PIXEL + PER_TAP * taps),
+    )
+    g = Planes(kh, kw, stride, pad, in_cols, out_cols, channels, channels, pad_value, rescale)
+    if where["tiles"] != 1 or uses_row or where["dilation"] != 1 or not g.usable:
+        return (by_taps,)
+    fill, filtered = fill_planes(g), filter_planes(g, LANES)
+    words = 1 + kh * len(g.group.taps) + rescale.words
+    by_planes = Kernel(
+        "planes_dsp",
+        {"channels": channels, "last_channel": channels - LANES, "kernel_h": kh, "words": words},
+        (ConstArray("weights", partial(pack_planes, weights, scaled, g), "weights"),),
+        pad_value=pad_value,
+        scratch_bytes=g.scratch_bytes,
+        functions={"fill": fill.function, "filter": filtered.function},
+        instructions=PER_ROW + len(starts) * (fill.instructions + filtered.instructions + PER_GROUP),
+    )
+    assert by_planes.instructions is not None and by_taps.instructions is not None
+    return (by_planes, by_taps) if by_planes.instructions < by_taps.instructions else (by_taps,)

@@ -54,6 +54,11 @@ static inline int32_t vmcu_shl(int32_t a, int32_t bits)
     return vmcu_wrap((uint32_t)a << bits);
 }
 
+static inline int32_t vmcu_lsr(int32_t a, int32_t bits)
+{
+    return vmcu_wrap((uint32_t)a >> bits);
+}
+
 /* The halves of a word, with their sign. */
 static inline int32_t vmcu_low(int32_t word)
 {
@@ -75,6 +80,12 @@ static inline int32_t vmcu_sxtb16(int32_t word, int32_t ror)
 {
     uint32_t bits = (uint32_t)word >> ror;
     return vmcu_halves(vmcu_wrap(bits << 24) >> 24, vmcu_wrap(bits << 8) >> 24);
+}
+
+/* The byte at bit `at`, with its sign. */
+static inline int32_t vmcu_sxtb(int32_t word, int32_t at)
+{
+    return vmcu_wrap((uint32_t)word << (24 - at)) >> 24;
 }
 
 static inline int32_t vmcu_lows(int32_t a, int32_t b)
@@ -122,6 +133,14 @@ static inline int32_t vmcu_smmla(int32_t a, int32_t b, int32_t acc)
 static inline int32_t vmcu_smmlar(int32_t a, int32_t b, int32_t acc)
 {
     return vmcu_add(acc, (int32_t)(((int64_t)a * b + INT64_C(0x80000000)) >> 32));
+}
+
+/* high:low += a * b. */
+static inline void vmcu_smlal(int32_t *low, int32_t *high, int32_t a, int32_t b)
+{
+    uint64_t sum = ((uint64_t)(uint32_t)*high << 32 | (uint32_t)*low) + (uint64_t)((int64_t)a * b);
+    *low = vmcu_wrap((uint32_t)sum);
+    *high = vmcu_wrap((uint32_t)(sum >> 32));
 }
 
 static inline int32_t vmcu_ssat8(int32_t x, int32_t shift)

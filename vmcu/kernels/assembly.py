@@ -195,6 +195,16 @@ class Program:
         shift = (f", asr #{asr}", f"{b.name} >> {asr}") if asr else ("", b.name)
         self._add(f"add {to.asm}, {a.asm}, {b.asm}{shift[0]}", f"{to.name} = vmcu_add({a.name}, {shift[1]});")
 
+    def add_shifted(self, to: Reg, a: Reg, b: Reg, lsl: int, negative: bool = False) -> None:
+        """to = a + (b << lsl), or a - (b << lsl)."""
+        op = "sub" if negative else "add"
+        c = f"{to.name} = vmcu_{op}({a.name}, vmcu_shl({b.name}, {lsl}));"
+        self._add(f"{op} {to.asm}, {a.asm}, {b.asm}, lsl #{lsl}", c)
+
+    def sub_shifted(self, to: Reg, a: Reg, b: Reg, asr: int) -> None:
+        """to = a - (b >> asr)."""
+        self._add(f"sub {to.asm}, {a.asm}, {b.asm}, asr #{asr}", f"{to.name} = vmcu_sub({a.name}, {b.name} >> {asr});")
+
     def sub(self, to: Reg, a: Reg, b: Reg) -> None:
         """to = a - b."""
         self._add(f"sub {to.asm}, {a.asm}, {b.asm}", f"{to.name} = vmcu_sub({a.name}, {b.name});")
@@ -212,6 +222,11 @@ class Program:
         """to = bytes 0 and 2 of a (upper: 1 and 3) as two signed halfwords."""
         ror = (", ror #8", ", 8") if upper else ("", ", 0")
         self._add(f"sxtb16 {to.asm}, {a.asm}{ror[0]}", f"{to.name} = vmcu_sxtb16({a.name}{ror[1]});")
+
+    def byte(self, to: Reg, a: Reg, number: int) -> None:
+        """to = byte 0 to 3 of a, with its sign."""
+        ror = f", ror #{8 * number}" if number else ""
+        self._add(f"sxtb {to.asm}, {a.asm}{ror}", f"{to.name} = vmcu_sxtb({a.name}, {8 * number});")
 
     def lows(self, to: Reg, a: Reg, b: Reg) -> None:
         """to = low halfword of a, and above it that of b."""
@@ -235,6 +250,17 @@ class Program:
         r = "r" if rounded else ""
         text = f"{to.name} = vmcu_smmla{r}({a.name}, {b.name}, {c.name});"
         self._add(f"smmla{r} {to.asm}, {a.asm}, {b.asm}, {c.asm}", text)
+
+    def long_mla(self, low: Reg, high: Reg, a: Reg, b: Reg) -> None:
+        """high:low += a * b, 64 bits."""
+        c = f"vmcu_smlal(&{low.name}, &{high.name}, {a.name}, {b.name});"
+        self._add(f"smlal {low.asm}, {high.asm}, {a.asm}, {b.asm}", c)
+
+    def funnel(self, to: Reg, low: Reg, high: Reg, right: int) -> None:
+        """to = lower word of high:low >> right; right in 1..31. Two instructions; `to` is not `high`."""
+        self._add(f"lsr {to.asm}, {low.asm}, #{right}", f"{to.name} = vmcu_lsr({low.name}, {right});")
+        left = 32 - right
+        self._add(f"orr {to.asm}, {to.asm}, {high.asm}, lsl #{left}", f"{to.name} |= vmcu_shl({high.name}, {left});")
 
     def saturate(self, to: Reg, a: Reg, shift: int = 0) -> None:
         """to = a >> shift, limited to -128..127."""

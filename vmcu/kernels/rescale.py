@@ -155,7 +155,7 @@ def rescale_onnx(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg
     """x, shifted left by `pre`, becomes its output."""
     p.high_mla(x, x, multiplier, add)
     p.saturate(x, x, rescale.right)
-    _limit(p, rescale, x)
+    limit(p, rescale.low, rescale.high, x)
 
 
 def rescale_tflm(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg, shift: Reg, sign: Reg) -> None:
@@ -164,11 +164,12 @@ def rescale_tflm(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg
     p.high_mla(x, x, multiplier, sign, rounded=True)
     p.shift_right(x, x, shift)
     p.saturate(x, x)
-    _limit(p, rescale, x)
+    limit(p, rescale.low, rescale.high, x)
 
 
-def _limit(p: Program, rescale: Rescale, x: Reg) -> None:
-    if rescale.low > -128:
-        p.at_least(x, rescale.low)
-    if rescale.high < 127:
-        p.at_most(x, rescale.high)
+def limit(p: Program, low: int, high: int, x: Reg) -> None:
+    """Limits x, a byte already, to the output's range."""
+    if low > -128:
+        p.at_least(x, low)
+    if high < 127:
+        p.at_most(x, high)

@@ -285,11 +285,14 @@ def _prepare(p: Program, product: Product, x: Reg, channel: int) -> None:
 
 
 @lru_cache(maxsize=256)
-def single(product: Product, rows: int = 1) -> Routine:
+def single(product: Product, words_per_row: int, rows: int = 1) -> Routine:
     """One pixel.
 
     The function is f(in, weights, parameters, out, in_end, row_bytes, weights_end): the activations are those of
-    the rows in..in_end, row_bytes each, a multiple of WORD.
+    the rows in..in_end, row_bytes each, a multiple of WORD * words_per_row or of a divisor of it up to MOST_UNROLLED.
+
+    Args:
+        rows: in a call whose instructions are asked for.
     """
     p = Program(
         "matmul_1",
@@ -306,8 +309,7 @@ def single(product: Product, rows: int = 1) -> Routine:
     a, b = p.number("a", 2), p.number("b", 3)
     start = p.source("start", 12)
     p.get(w, "weights")
-    count = product.depth // WORD // rows
-    u = unrolled(count)
+    u = unrolled(words_per_row)
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)
@@ -325,7 +327,7 @@ def single(product: Product, rows: int = 1) -> Routine:
                     _multiply_one(p, product.form, w, (a, b), acc, quad)
         _finish_single(p, product, acc)
     blocks = product.blocks
-    trips = {"block": blocks, "row": blocks * rows, "word": blocks * rows * count // u}
+    trips = {"block": blocks, "row": blocks * rows, "word": blocks * product.depth // WORD // u}
     return Routine(p.function(), p.count(trips))
 
 
@@ -370,59 +372,89 @@ def _finish_single(p: Program, product: Product, acc: Sequence[Reg]) -> None:
 
 
 @lru_cache(maxsize=64)
-def gather(count: int, run: int) -> Routine:
-    """Activations of two pixels as halfwords, word by word in turn, as `pair` reads them.
+def gather(part: int, step: int) -> Program:
+    """Runs of bytes of one pixel as halfwords, every second word, as `pair` reads them.
 
-    The function is f(pairs, to, pairs_end): pairs points to the first run of one pixel, that of the other, and so on.
-    A run has a fixed number of bytes, at least WORD; if that is no multiple of WORD, its last word overlaps the one before it (the
-    weights of what is read twice are zero).
+    The function is f(runs, to, runs_end, whole): runs points to the address of each run, whole is their bytes but for a part
+    of a word at the end, a multiple of WORD * step.
+
+    Args:
+        part: bytes of a run beyond its last whole word; the word they are in overlaps the one before it (the weights of
+            what is read twice are zero).
+        step: words at a time.
+
+    Returns:
+        The program; its loops are "run" and "word".
+    """
+    p = Program(
+        "gather",
+        [f"Runs of {WORD * step}n + {part} bytes of a pixel as halfwords, every second word."],
+        [
+            *(("runs", "const int8_t *const *"), ("to", "int8_t *"), ("runs_end", "const int8_t *const *")),
+            ("whole", "int32_t"),
+        ],
+    )
+    row, to = p.rows("row", 0), p.target("dest", 1)
+    x, end, stop, length = p.source("x", 2), p.source("x_end", 3), p.rows("row_stop", 4), p.number("length", 5)
+    a, b = p.number("a", 6), p.number("b", 7)
+    p.get(row, "runs")
+    p.get(to, "to")
+    p.get(stop, "runs_end")
+    p.get(length, "whole")
+
+    def both() -> None:
+        p.widen(b, a)
+        p.widen(a, a, upper=True)
+        p.store(b, to, step=8)
+        p.store(a, to, step=8)
+
+    with p.until("run", row, stop):
+        p.next_row(x, row)
+        p.point(end, x, length)
+        with p.until("word", x, end), p.repeat(step):
+            p.load(a, x, step=WORD)
+            both()
+        if part:
+            p.load(a, x, offset=part - WORD)
+            both()
+    return p
+
+
+@lru_cache(maxsize=64)
+def gather_pair(depth: int, distance: int) -> Routine:
+    """Two neighbouring pixels as halfwords, word by word in turn, as `pair` reads them.
+
+    The function is f(x, to, x_end).
+
+    Args:
+        depth: bytes of a pixel, a multiple of WORD.
+        distance: of the two.
     """
     p = Program(
         "gather_2",
-        [f"Runs of {run} bytes of two pixels as halfwords, in turn."],
-        [("pairs", "const int8_t *const *"), ("to", "int8_t *"), ("pairs_end", "const int8_t *const *")],
+        [f"Two pixels, {distance} bytes apart, as halfwords in turn."],
+        [("x", "const int8_t *"), ("to", "int8_t *"), ("x_end", "const int8_t *")],
     )
-    row, to = p.rows("row", 0), p.target("dest", 1)
-    x, y = p.source("x", 4), p.source("y", 5)
-    a, b, c, d = p.number("a", 6), p.number("b", 7), p.number("c", 8), p.number("d", 9)
-    end = p.source("x_end", 10)
-    p.get(row, "pairs")
+    x, to, end = p.source("from", 0), p.target("dest", 1), p.source("end", 2)
+    a, b, c, d = p.numbers("v", (4, 5, 6, 7))
+    p.get(x, "x")
     p.get(to, "to")
-    whole = run // WORD
-    u = unrolled(whole)
-
-    def both() -> None:
+    p.get(end, "x_end")
+    u = unrolled(depth // WORD)
+    with p.until("word", x, end), p.repeat(u):
+        p.load(b, x, offset=distance)
+        p.load(a, x, step=WORD)
         p.widen(c, a)
-        p.widen(a, a, upper=True)
         p.widen(d, b)
-        p.widen(b, b, upper=True)
         p.store_pair(c, d, to, step=8)
+        p.widen(a, a, upper=True)
+        p.widen(b, b, upper=True)
         p.store_pair(a, b, to, step=8)
-
-    with p.until("run", row, "pairs_end", p.rows("row_stop", 3)):
-        p.next_row(x, row)
-        p.next_row(y, row)
-        if whole > u:
-            p.point(end, x, whole * WORD)
-            with p.until("word", x, end):
-                with p.repeat(u):
-                    p.load(a, x, step=WORD)
-                    p.load(b, y, step=WORD)
-                    both()
-        else:
-            with p.repeat(whole):
-                p.load(a, x, step=WORD)
-                p.load(b, y, step=WORD)
-                both()
-        if run % WORD:
-            p.load(a, x, offset=run % WORD - WORD)
-            p.load(b, y, offset=run % WORD - WORD)
-            both()
-    return Routine(p.function(), p.count({"run": count, "word": count * whole // u}))
+    return Routine(p.function(), p.count({"word": depth // WORD // u}))
 
 
 def run_order(run: int) -> list[int]:
-    """Where in a run each activation of `gather` comes from; -1: it is read a second time, and its weight is zero."""
+    """Where in a run each gathered activation comes from; -1: it is read a second time, and its weight is zero."""
     order = list(range(run // WORD * WORD))
     if run % WORD:
         fresh = run % WORD

@@ -33,7 +33,7 @@ def vector_kernels(
         return ()
     product = make_product(weights, scaled, depth)
     part = product.channels != units
-    one = single(product, rows)
+    one = single(product, product.depth // rows // WORD, rows)
     context = {
         "rows": rows,
         "row_bytes": product.depth // rows,

@@ -135,9 +135,8 @@ class Conv2D(QOp):
         )
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
-        plain = self.kernel(ins, out)
         if isa not in ("armv7e-m", "armv8.1-m"):
-            return (plain,)
+            return (self.kernel(ins, out),)
         (x,) = ins
         columns = self._columns()
         where, uses_row = columns.context(x, out), columns.uses_row(x, out)
@@ -163,7 +162,7 @@ class Conv2D(QOp):
                 pad_value=self.input_zero_point,
                 uses_row=uses_row,
             )
-        return found if found and found[-1].scratch_bytes == 0 else (*found, plain)
+        return found or (self.kernel(ins, out),)
 
     def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         return out.rows * out.cols * int(self.weights.size)

@@ -81,9 +81,8 @@ class Dense(QOp):
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
         (x,) = ins
-        plain = self.kernel(ins, out)
         if isa not in ("armv7e-m", "armv8.1-m"):
-            return (plain,)
+            return (self.kernel(ins, out),)
         if self.per_pixel:
             found = window_kernels(
                 self.weights[:, None, None, :],
@@ -96,7 +95,7 @@ class Dense(QOp):
             )
         else:
             found = vector_kernels(self.weights, self.bias, self.requant, rows=x.rows)
-        return found if found and found[-1].scratch_bytes == 0 else (*found, plain)
+        return found or (self.kernel(ins, out),)
 
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:
         if self.per_pixel or ins[0].rows == 1:

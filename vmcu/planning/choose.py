@@ -16,7 +16,7 @@ from typing import Literal
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
-from vmcu.planning.kernels import with_kernels
+from vmcu.planning.kernels import kernel_choices
 from vmcu.planning.tiling import tiled
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
@@ -117,18 +117,14 @@ class Choice:
 
 
 def list_candidates(graph: QuantizedGraph, core: str = DEFAULT_CORE) -> tuple[Candidate, ...]:
-    """Every schedule of every generator, none of them placed, each with kernels that keep to its lower bound and with
-    the fastest."""
+    """Every schedule of every generator, each with several choices of kernels, none of them placed."""
     graph = replace(graph, isa=load_target(core).isa)
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
         for schedule in generator(graph, listed):
             listed.append(schedule)
-            found.append(Candidate(name, with_kernels(schedule, lower_bound(schedule)), core))
-            fast = with_kernels(schedule, inf)
-            if [k.template for k in fast.kernels] != [k.template for k in found[-1].schedule.kernels]:
-                found.append(Candidate(name, fast, core))
+            found += [Candidate(name, one, core) for one in kernel_choices(schedule)]
     return tuple(found)
 
 

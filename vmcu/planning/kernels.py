@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 from vmcu.memory.plan import live_bytes
 from vmcu.schedule.schedule import Schedule
 
+ALIGN_BYTES = 3  # lost at most in front of working memory
+STEPS = (1.0, 1.03, 1.08, 1.2, inf)  # of the lower bound: how much more the kernels may need
 
-def with_kernels(schedule: Schedule, limit: float) -> Schedule:
-    """The schedule with the fastest kernels whose working memory keeps its live bytes within a limit.
+
+def kernel_choices(schedule: Schedule, steps: Sequence[float] = STEPS) -> list[Schedule]:
+    """The schedule with the fastest kernels that keep its live bytes within a limit, for several limits.
 
     Args:
         schedule: with the kernels that need least.
-        limit: bytes.
+        steps: limits, as multiples of the schedule's lower bound.
+
+    Returns:
+        Least memory first, without repetition.
     """
     live = live_bytes(schedule)
     most = [0] * len(schedule.steps)
     for t, task in enumerate(schedule.tasks):
         most[task.step] = max(most[task.step], live[t] - schedule.kernels[task.step].scratch_bytes)
-    graph = schedule.graph
-    chosen = []
-    for op, least, peak in zip(schedule.steps, schedule.kernels, most, strict=True):
-        offered = graph.kernels(op)
-        # Scratch is aligned: up to three bytes may be lost in front of it.
-        fits = [k for k in offered if peak + k.scratch_bytes + 3 <= limit]
-        chosen.append(fits[0] if fits else least)
-    return replace(schedule, kernels=tuple(chosen))
+    bound = max(live, default=0)
+    found: dict[tuple[int, ...], Schedule] = {}
+    for step in steps:
+        chosen = []
+        for op, least, peak in zip(schedule.steps, schedule.kernels, most, strict=True):
+            fits = [
+                k for k in schedule.graph.kernels(op) if peak + k.scratch_bytes + ALIGN_BYTES <= bound * step
+            ]
+            chosen.append(fits[0] if fits else least)
+        found.setdefault(tuple(map(id, chosen)), replace(schedule, kernels=tuple(chosen)))
+    return list(found.values())

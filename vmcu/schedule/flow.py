@@ -23,6 +23,7 @@ class Flow:
         steps: operators that compute something, topologically ordered.
         segments: by number.
         sizes: bytes of each segment.
+        scratch: bytes of each step's working memory, with the kernels that need least.
         reads: step -> task -> segments it reads (an accumulator among them after the first task).
         writes: step -> task -> the segment it writes.
         needed: step -> task -> does anything depend on it?
@@ -41,6 +42,7 @@ class Flow:
     steps: tuple[QOp, ...]
     segments: tuple[Segment, ...]
     sizes: tuple[int, ...]
+    scratch: tuple[int, ...]
     reads: tuple[tuple[tuple[int, ...], ...], ...]
     writes: tuple[tuple[int, ...], ...]
     needed: tuple[tuple[bool, ...], ...]
@@ -95,6 +97,7 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
         steps,
         segments,
         tuple(graph.tensors[name].segment_bytes for name, _ in segments),
+        tuple(graph.kernels(op)[-1].scratch_bytes for op in steps),
         tuple(reads),
         tuple(writes),
         needed,

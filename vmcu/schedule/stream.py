@@ -60,7 +60,7 @@ def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_orde
         in_order: the tasks of every step ascend; else only where they have to.
     """
     reads, writes, sources, needed = flow.reads, flow.writes, flow.sources, flow.needed
-    sizes, maker, last_step = flow.sizes, flow.maker, flow.last_step
+    sizes, maker, last_step, scratch = flow.sizes, flow.maker, flow.last_step, flow.scratch
     done = [bytearray(len(tasks)) for tasks in writes[:end]]
     ordered = [in_order or flow.in_order[s] for s in range(end)]
     order: Order = []
@@ -93,10 +93,10 @@ def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_orde
                         own[s] += sizes[written]
                         if own[s] > most[s]:
                             most[s] = own[s]
-                        if live > peak:
-                            peak = live
-                            if peak > limit:
-                                return None
+                    if live + scratch[s] > peak:
+                        peak = live + scratch[s]
+                        if peak > limit:
+                            return None
                     for segment in reads[s][t]:
                         if last_step[segment] >= end:
                             continue

@@ -7,14 +7,19 @@ is subtracted or rounded.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import pytest
+from command_line import vmcu as command
 from tiny_project import need, samples
 
+import vmcu
+from vmcu.batch import random_batch
 from vmcu.cycles import TIMINGS, decode_program, estimate_cycles
+from vmcu.errors import Exit, VmcuError
 from vmcu.ir.cproject import CProject, Port
 from vmcu.run import run
 from vmcu.run.counter import Counter
@@ -23,6 +28,7 @@ from vmcu.toolchain import Firmware, build, find_compiler
 from vmcu.toolchain.elf import read_elf
 from vmcu.toolchain.thumb import code_of
 
+MNIST = Path(__file__).parents[2] / "models" / "mnist_cnn" / "model.onnx"
 SOURCE = """\
 #include "asm.h"
 int asm_reset(void *pool) {{ (void)pool; return 0; }}
@@ -197,8 +203,6 @@ Built = Callable[..., Firmware]
 @pytest.mark.parametrize("core", [M0, M3, M4, M7, "cortex-m33"])
 def test_every_instruction_is_counted_once(built: Built, core: str) -> None:
     """At one cycle each and nothing for branches, cycles are instructions."""
-    from dataclasses import replace
-
     need("unicorn")
     flat = replace(TIMINGS[M4], cycles={}, taken=0, taken_by={}, pipelines_loads=False, stalls_vfp=0)
     with pytest.MonkeyPatch.context() as patch:
@@ -214,6 +218,34 @@ def test_every_instruction_is_counted_once(built: Built, core: str) -> None:
 def test_what_cannot_be_had_is_none(built: Built) -> None:
     report = run(built(M4, "gcc"), samples(1), engine="qemu")
     assert report.instructions and report.cycles is None and report.profile_cycles is None
+
+
+@pytest.mark.qemu
+def test_a_batch_on_the_command_line(tmp_path: Path) -> None:
+    """Where QEMU ran the batch, Unicorn repeats its first inference."""
+    need("unicorn", "gcc")
+    inputs = tmp_path / "x.npy"
+    np.save(inputs, np.load(MNIST.parent / "samples.npz")["inputs"][:2])
+    line = ("run", MNIST, "-t", M4, "--input", inputs)
+    both = command(*line, "--engine", "unicorn", "--json").json
+    first = command(*line, "--json").json
+    assert first["engine"].startswith("qemu") and first["instructions"] == both["instructions"]
+    assert len(both["estimated_cycles"]) == 2 and first["estimated_cycles"] == both["estimated_cycles"][:1]
+    shown = f"{first['estimated_cycles'][0]:,} (estimated cycles (model, zero wait states), first inference)"
+    assert shown in command(*line).out
+    assert command(*line, "--engine", "qemu", "--json").json["estimated_cycles"] is None
+
+
+@pytest.mark.qemu
+def test_engines_that_disagree_are_an_error() -> None:
+    need("unicorn", "gcc")
+    model = vmcu.compile(MNIST, M4)
+    batch = random_batch(model.compiled.graph, 1)
+    report = model.run_batch(batch, engine="qemu")
+    assert report.instructions and model.with_cycles(report, batch).cycles
+    with pytest.raises(VmcuError, match="QEMU and Unicorn count differently") as e:
+        model.with_cycles(replace(report, instructions=(report.instructions[0] + 1,)), batch)
+    assert e.value.code == Exit.BUG
 
 
 def test_taken_branches_are_seen_across_stops(built: Built) -> None:

@@ -60,8 +60,8 @@ class Timing:
 
 
 _M3 = Timing(
-    "Arm DDI0337 (Cortex-M3 TRM r2p0), table 3-1 and section 3.3.2 (load/store timings). MLA 2; UMULL, SMULL 3 to 5, "
-    "here 4; UMLAL, SMLAL 4 to 7, here 5; division 2 to 12, here 7; P 1 to 3, here 2",
+    "Cortex-M3 Technical Reference Manual (Arm DDI0337), instruction set summary and load/store timings. MLA 2; UMULL, "
+    "SMULL 3 to 5, here 4; UMLAL, SMLAL 4 to 7, here 5; division 2 to 12, here 7; P 1 to 3, here 2",
     MappingProxyType(
         {
             "mla": (2, 0),
@@ -80,8 +80,9 @@ _M3 = Timing(
     pipelines_loads=True,
 )
 _M4 = Timing(
-    "Arm 100166 (Cortex-M4 TRM r0p1), table 3-1, section 3.3.3 (load/store timings) and table 7-1 (FPU instruction set: "
-    "VDIV, VSQRT 14; VMLA, VFMA and their kind 3; VLDR, VSTR 2, of a double 3; lists 1 + N; two-register VMOV 2; all else 1; "
+    "Cortex-M4 Technical Reference Manual (Arm DDI0439), instruction set summary (table 3-1), load/store timings, and FPU "
+    "instruction set (table 7-1: VDIV, VSQRT 14; VMLA, VFMA and their kind 3; VLDR, VSTR 2, of a double 3; lists 1 + N; "
+    "two-register VMOV 2; all else 1; "
     "a result that the next instruction uses costs one more). Division 2 to 12, here 7; P 1 to 3, here 2",
     MappingProxyType(
         {
@@ -106,17 +107,18 @@ _M4 = Timing(
     stalls_vfp=1,
 )
 _M0PLUS = Timing(
-    "Arm DDI0484 (Cortex-M0+ TRM r0p1), table 3-1, with the single-cycle multiplier and memory on the AHB port: loads and "
-    "stores 2, lists 1 + N, POP of the PC 3 + N, taken branches and BX 2, BL 3",
+    "Cortex-M0+ Technical Reference Manual (Arm DDI0484), instruction summary (table 3-1), with the "
+    "single-cycle multiplier and memory on the AHB port: loads and stores 2, lists 1 + N, POP of the PC 3 + N, "
+    "taken branches and BX 2, BL 3",
     MappingProxyType({"load": (2, 0), "store": (2, 0), "load_many": (1, 1), "store_many": (1, 1)}),
     1,
     MappingProxyType({"call": 2, "load_many": 2}),
 )
 _M7 = Timing(
-    "An assumption: Arm publishes no instruction timing of the Cortex-M7. In order, two at a time, after LLVM's "
-    "ARMScheduleM7.td (units, single-issue and first-slot rules, latencies) and the measurements of "
-    "quinapalus.com/cm7cycles.html. Every branch is taken as predicted, everything as in TCM or cache; registers are free at "
-    "the start of each straight run",
+    "An assumption: Arm publishes no instruction timing of the Cortex-M7. In order, two at a time, after the units, the "
+    "single-issue and first-slot rules and the latencies of LLVM's scheduling model, llvm/lib/Target/ARM/ARMScheduleM7.td. "
+    "Beyond it: every branch goes as predicted and costs nothing more, code and data are in TCM or cache, and registers are "
+    "free at the start of each straight run, so that it is rather too low than too high",
     MappingProxyType(
         {
             "div": (7, 0),

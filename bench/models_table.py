@@ -133,9 +133,9 @@ def main() -> int:
     record.add_options(parser, record.CORES, RESULTS)
     options = parser.parse_args()
     paths = {p.parent.name: p for p in sorted(SHARED.glob("*/model_qdq_int8io.onnx"))}
-    names = [n for n in options.model or MODELS if n in paths]
-    if not names:
-        parser.error(f"no such model in {SHARED.name}; there are: {', '.join(paths) or 'none'}")
+    names = options.model or [n for n in MODELS if n in paths]
+    if not names or not set(names) <= set(paths):
+        parser.error(f"no such model; ../shared/models has: {', '.join(paths) or 'none'}")
     compilers = tuple(record.compilers(options.compiler))
     jobs = [
         Job(paths[name], core, compilers, options.numerics, options.optimise)

@@ -25,7 +25,7 @@ def differences(line: Line) -> list[str]:
     if one.kind != line.kind:
         found.append(f"{line.mnemonic} {line.operands}: {one.kind}, not {line.kind}")
     named = registers(line.operands)
-    if line.mnemonic.split(".")[0] in ("push", "pop", "vpush", "vpop"):
+    if line.mnemonic.startswith(("push", "pop", "vpush", "vpop")):
         named |= 1 << 13
     if one.kind not in NO_REGISTERS and named != one.reads | one.late | one.writes:
         found.append(f"{line.mnemonic} {line.operands}: {one}, not {named:#x}")

@@ -77,9 +77,9 @@ class QdqNet:
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
 
-    def input(self, channels: int, size: int) -> Value:
-        """The image: int8 noise."""
-        shape = [1, channels, size, size]
+    def input(self, channels: int, size: int, width: int | None = None) -> Value:
+        """The image: int8 noise, square unless it has a width."""
+        shape = [1, channels, size, size if width is None else width]
         self._inputs.append(helper.make_tensor_value_info("image", onnx.TensorProto.INT8, shape))
         real = self._node("DequantizeLinear", ["image", *self._quantisation(INPUT_SCALE, 0)])
         return Value(real, INPUT_SCALE, 74 * INPUT_SCALE, channels, size)
@@ -111,6 +111,11 @@ class QdqNet:
         pooled = self._requantise(mean, 0.8 * x.rms, x.channels, 1)
         flat = self._node("Flatten", [pooled.name])
         return self._linear("Gemm", replace(pooled, name=flat), (classes, x.channels), 1, False, transB=1)
+
+    def dense(self, x: Value, units: int) -> Value:
+        """Dense layer over a vector, with Relu."""
+        flat = replace(x, name=self._node("Flatten", [x.name]))
+        return self._linear("Gemm", flat, (units, x.channels), 1, True, transB=1)
 
     def model(self, result: Value) -> onnx.ModelProto:
         """The file, with the int8 form of `result` as its only output."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from typing import Any, Literal
 from vmcu.batch import Batch, make_batch, random_batch, unpack
 from vmcu.budget import settle
 from vmcu.codegen.names import project_name
-from vmcu.errors import Exit, VmcuError, fail
+from vmcu.cycles import TIMINGS
+from vmcu.errors import Exit, VmcuError, fail, internal
 from vmcu.fit import Limits, check_fit
 from vmcu.ir.graph import Array
 from vmcu.ir.quantized import Numerics
@@ -21,6 +22,7 @@ from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import Optimise, wished
 from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
+from vmcu.run.unicorn_engine import has_unicorn
 from vmcu.save import PAGE, save_files
 from vmcu.targets import Target, load_target
 from vmcu.toolchain import Firmware, Hooks, build, build_host, find_compiler
@@ -121,13 +123,36 @@ class Model:
         return build_host(self.compiled.project, workdir=self._work(f"host-{hooks}"), hooks=hooks)
 
     def measure(self, engine: Engine = "auto") -> Measured:
-        """Exact instructions of one inference on seeded noise, in total and per layer."""
+        """Exact instructions of one inference on seeded noise, in total and per layer, and estimated cycles."""
         if self._measured is None:
             batch = random_batch(self.compiled.graph, 1)
             plain = self.run_batch(batch, engine=engine)
-            profile = self.run_batch(batch, engine=engine, hooks="profile").profile
-            self._measured = Measured(plain, profile)
+            profile = self.run_batch(batch, engine=engine, hooks="profile")
+            self._measured = Measured(
+                self.with_cycles(plain, batch),
+                profile.profile,
+                self.with_cycles(profile, batch).profile_cycles,
+            )
         return self._measured
+
+    def with_cycles(self, report: RunReport, batch: Batch) -> RunReport:
+        """The report with estimated cycles of the first inference, which Unicorn repeats if another engine ran it.
+
+        Cycles stay None on the host, for a core without a table or that Unicorn does not emulate, and where it is not
+        installed.
+
+        Raises:
+            VmcuError: (BUG) the engines count differently.
+        """
+        can = self.target.unicorn_cpu is not None and self.target.core in TIMINGS and has_unicorn()
+        if report.engine != "qemu" or not can:
+            return report
+        hooks: Hooks = "none" if report.profile is None else "profile"
+        again = self.run_batch(batch.first(), engine="unicorn", hooks=hooks)
+        first = None if report.instructions is None else report.instructions[:1]
+        if (again.instructions, again.profile) != (first, report.profile):
+            raise internal("QEMU and Unicorn count differently", self.compiled.project.name)
+        return replace(report, cycles=again.cycles, profile_cycles=again.profile_cycles)
 
     @property
     def report(self) -> dict[str, Any]:

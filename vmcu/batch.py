@@ -28,6 +28,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.tensors)
 
+    def first(self) -> Batch:
+        """The first inference alone."""
+        return Batch(self.tensors[:1], self.single)
+
     def payload(self, graph: QuantizedGraph) -> list[list[bytes]]:
         """Per inference the bytes of every input, in port order."""
         return [[t[p.tensor].tobytes() for p in graph.inputs] for t in self.tensors]

@@ -23,10 +23,12 @@ class Measured:
     Attributes:
         run: of the plain build.
         profile: exact instructions per step of the profiling build, or None.
+        profile_cycles: estimated cycles per step of that build, or None.
     """
 
     run: RunReport
     profile: tuple[int, ...] | None
+    profile_cycles: tuple[int, ...] | None = None
 
 
 def make_report(
@@ -55,6 +57,8 @@ def make_report(
         code = flash - project.weights_bytes - project.tables_bytes
     instructions = measured.run.instructions[0] if measured and measured.run.instructions else None
     profile = measured.profile if measured else None
+    cycles = measured.run.cycles[0] if measured and measured.run.cycles else None
+    step_cycles = measured.profile_cycles if measured else None
     estimated = estimate_steps(plan.schedule, target.core)
     choice = compiled.choice
     layers = []
@@ -68,6 +72,7 @@ def make_report(
                 "output_shape": list(out.shape),
                 "instructions": profile[i] if profile else None,
                 "estimated_instructions": estimated[i],
+                "estimated_cycles": step_cycles[i] if step_cycles else None,
             }
         )
     return {
@@ -104,6 +109,7 @@ def make_report(
         "macs": graph.macs,
         "instructions": instructions,
         "estimated_instructions": sum(estimated),
+        "estimated_cycles": cycles,
         "layers": layers,
         "checks": [
             f"independent checker: {compiled.checked_tasks} tasks simulated on tagged memory",

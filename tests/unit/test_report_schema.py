@@ -116,6 +116,28 @@ def test_with_a_compiler(model: vmcu.api.Model) -> None:
     assert report["macs"] == sum(layer["macs"] for layer in report["layers"])
 
 
+@has_compiler
+def test_estimated_cycles(model: vmcu.api.Model) -> None:
+    """Layers come from a build with hooks, which inlines less: near the whole, not its parts."""
+    pytest.importorskip("unicorn")
+    report = model.report
+    validate(report)
+    assert report["instructions"] < report["estimated_cycles"] < 3 * report["instructions"]
+    layers = sum(layer["estimated_cycles"] for layer in report["layers"])
+    assert abs(layers - report["estimated_cycles"]) < 0.2 * report["estimated_cycles"]
+
+
+@has_compiler
+@pytest.mark.qemu
+def test_no_table_no_cycles() -> None:
+    if shutil.which("qemu-system-arm") is None:
+        pytest.skip("no QEMU")
+    report = vmcu.compile(MODEL, "cortex-m55").report
+    validate(report)
+    assert report["instructions"] is not None and report["estimated_cycles"] is None
+    assert all(layer["estimated_cycles"] is None for layer in report["layers"])
+
+
 def test_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     without_compiler(monkeypatch)
     made = vmcu.compile(MODEL, "cortex-m4")

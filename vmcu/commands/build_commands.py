@@ -20,6 +20,7 @@ from vmcu.commands.options import (
 )
 from vmcu.commands.output import print_json, print_table, progress
 from vmcu.commands.pareto import draw, estimates, find_fronts, print_fronts
+from vmcu.cycles import LABEL, NO_ESTIMATE
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
 from vmcu.ir.quantized import QuantizedGraph
@@ -268,6 +269,7 @@ def print_report(report: dict[str, Any]) -> None:
         ["MACs", report["macs"], "", ""],
         ["instructions", report["instructions"], "exact", report["engine"] or "no emulator found"],
         ["  estimated", report["estimated_instructions"], "", "by the cost model, to compare plans"],
+        ["cycles", report["estimated_cycles"], "est.", LABEL if report["estimated_cycles"] else NO_ESTIMATE],
     ]
     if memory["state_bytes"]:
         rows.insert(2, ["  of it state", memory["state_bytes"], "bytes", "survives between runs"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vmcu.commands.options import (
     target_option,
 )
 from vmcu.commands.output import print_json, print_table, progress
+from vmcu.cycles import LABEL
 from vmcu.errors import Exit, fail
 from vmcu.ir.graph import Array
 from vmcu.save import write_bytes
@@ -122,6 +124,8 @@ def run_command(
         batch = random_batch(graph, 1) if data is None else make_batch(graph, _single(data, graph))
     with progress(f"running {len(batch)} inference(s)"):
         report = made.run_batch(batch, engine=engine, reset_state=reset_state)  # type: ignore[arg-type]
+        if engine == "auto" and len(batch):
+            report = made.with_cycles(report, batch)
         firmware = made.firmware() if engine != "host" else None
     outputs = unpack(graph, report.outputs, batch.single)
     if output_path:
@@ -138,6 +142,7 @@ def run_command(
                 "compiler": f"{firmware.compiler.name} {firmware.compiler.version}" if firmware else None,
                 "inferences": len(batch),
                 "instructions": list(report.instructions) if report.instructions else None,
+                "estimated_cycles": list(report.cycles) if report.cycles else None,
                 "stack_painted_bytes": report.stack_painted_bytes,
                 **memory,
                 "outputs": {name: array.tolist() for name, array in outputs.items()},
@@ -149,17 +154,24 @@ def run_command(
         click.echo(np.array2string(array, threshold=64, edgeitems=SHOWN_VALUES // 2, max_line_width=100))
     where = f"{report.engine} {report.version}"
     if report.instructions:
-        low, high = min(report.instructions), max(report.instructions)
-        count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        click.echo(f"instructions  {count} (exact instructions per inference, {where})")
+        click.echo(f"instructions  {_span(report.instructions)} (exact instructions per inference, {where})")
     else:
         click.echo(f"instructions  not counted ({where})")
+    if report.cycles:
+        which = "" if len(report.cycles) == len(batch) else ", first inference"
+        click.echo(f"cycles        {_span(report.cycles)} ({LABEL}{which})")
     if firmware:
         click.echo(f"RAM           {memory['ram_total_bytes']:,} bytes (pool + stack + statics)")
         click.echo(
             f"flash         {memory['flash_total_bytes']:,} bytes ({firmware.compiler.name} {firmware.compiler.version})"
         )
     return int(Exit.OK)
+
+
+def _span(counts: Sequence[int]) -> str:
+    """The least and the greatest, or the only one."""
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _single(data: Array | dict[str, Array], graph: Any) -> Array | dict[str, Array]:

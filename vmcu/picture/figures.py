@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vmcu.cycles import LABEL, NO_ESTIMATE
 from vmcu.memory.plan import MemoryPlan
 from vmcu.picture.peers import layered_bytes, tflm_head_bytes, unshared_bytes
 from vmcu.picture.scene import Box, Item, Scene
@@ -139,6 +140,12 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
     work = [
         Figure("MACs", _number(report["macs"]), "", "from the shapes of Conv and Dense"),
         Figure("instructions", _number(report["instructions"]), "", f"exact, {engine}" if engine else NO_RUN),
+        Figure(
+            "cycles",
+            _number(report["estimated_cycles"]),
+            "",
+            LABEL if report["estimated_cycles"] else NO_ESTIMATE,
+        ),
     ]
     return [
         Part("RAM", "bytes", tuple(ram)),

@@ -1,6 +1,7 @@
 """Exact instruction counts in Unicorn, by basic blocks: a block that is entered runs to its end.
 
-The callback is C where a compiler for this machine is found, because it runs millions of times.
+Counted are all instructions together, and how often each halfword of code was executed and left. The callback is C
+where a compiler for this machine is found, because it runs millions of times.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ import importlib
 import subprocess
 import tempfile
 from array import array
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.cycles import Program
 from vmcu.errors import VmcuError
 from vmcu.resources import folder
 from vmcu.toolchain.compilers import find_host_compiler
@@ -28,7 +34,39 @@ class _Count(ctypes.Structure):
         ("instructions", ctypes.c_uint64),
         ("start", ctypes.c_uint64),
         ("before", ctypes.c_void_p),
+        ("entered", ctypes.c_void_p),
+        ("left", ctypes.c_void_p),
+        ("end", ctypes.c_int64),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Laps:
+    """Where execution went, per halfword of code from an address on.
+
+    Attributes:
+        start: address of the first.
+        entered: blocks that begin there less blocks that end in front of it: the running sum counts executions.
+        left: blocks that end in front of it, after which something else came.
+    """
+
+    start: int
+    entered: NDArray[np.int64]
+    left: NDArray[np.int64]
+
+    def __sub__(self, other: Laps) -> Laps:
+        return Laps(self.start, self.entered - other.entered, self.left - other.left)
+
+    def __add__(self, other: Laps) -> Laps:
+        return Laps(self.start, self.entered + other.entered, self.left + other.left)
+
+    def of(self, program: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How often each instruction was executed, and how often it was not its neighbour that came next."""
+        executed = np.cumsum(self.entered)
+        return (
+            executed[(program.begins - self.start) >> 1],
+            self.left[(program.ends - self.start) >> 1],
+        )
 
 
 class Counter:
@@ -41,7 +79,16 @@ class Counter:
     def __init__(self, elf: Elf, skipped: int, native: bool = True) -> None:
         """`skipped`: address of an instruction that is stopped at, and so never executed."""
         self._start, self._before = _count_table(elf, skipped)
-        self._count = _Count(0, self._start, self._before.buffer_info()[0])
+        self._entered = np.zeros(len(self._before), np.int64)
+        self._left = np.zeros(len(self._before), np.int64)
+        self._count = _Count(
+            0,
+            self._start,
+            self._before.buffer_info()[0],
+            self._entered.ctypes.data,
+            self._left.ctypes.data,
+            -1,
+        )
         self._wants_native = native
         self.is_native = False
 
@@ -49,6 +96,16 @@ class Counter:
     def instructions(self) -> int:
         """Since the counter was made."""
         return int(self._count.instructions)
+
+    def laps(self) -> Laps:
+        """Since the counter was made."""
+        return Laps(self._start, self._entered.copy(), self._left.copy())
+
+    def stop(self) -> None:
+        """The engine has stopped: where it goes on is not where the last block led to."""
+        if self._count.end >= 0:
+            self._left[self._count.end] += 1
+        self._count.end = -1
 
     def attach(self, unicorn: Any, uc: Any) -> None:
         """Counts from now on; `unicorn` is the module, `uc` its engine."""
@@ -68,7 +125,13 @@ class Counter:
 
     def _on_block(self, uc: object, address: int, size: int, data: object) -> None:
         first = (address - self._start) >> 1
-        self._count.instructions += self._before[first + (size >> 1)] - self._before[first]
+        end = first + (size >> 1)
+        self._count.instructions += self._before[end] - self._before[first]
+        self._entered[first] += 1
+        self._entered[end] -= 1
+        if self._count.end not in (-1, first):
+            self._left[self._count.end] += 1
+        self._count.end = end
 
 
 @cache

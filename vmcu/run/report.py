@@ -21,6 +21,9 @@ class RunReport:
         trace: (step, row) -> bytes of the first inference, in a build with `trace` hooks.
         profile: instructions per step of the first inference, with the calls of the hook itself and
             their arguments; None but in a build with `profile` hooks.
+        cycles: per inference, estimated by the model of the core (`vmcu/cycles`); None where `instructions`
+            is, and from engines that do not tell which instructions were executed (QEMU).
+        profile_cycles: the same of `profile`.
     """
 
     engine: str
@@ -31,3 +34,5 @@ class RunReport:
     stack_painted_bytes: int | None
     trace: Mapping[tuple[int, int], bytes]
     profile: tuple[int, ...] | None
+    cycles: tuple[int, ...] | None = None
+    profile_cycles: tuple[int, ...] | None = None

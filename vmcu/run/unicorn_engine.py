@@ -1,6 +1,7 @@
 """The Unicorn engine: calls the model's functions in the linked program, without its startup code.
 
-Counts are exact and equal QEMU's for the same program.
+Counts are exact and equal QEMU's for the same program. Only here it is known which instructions were executed, so
+only here cycles are estimated.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import importlib.util
 import struct
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from vmcu.cycles import TIMINGS, decode_program, estimate_cycles
 from vmcu.errors import VmcuError, internal
-from vmcu.run.counter import Counter
+from vmcu.run.counter import Counter, Laps
 from vmcu.run.process import too_slow
 from vmcu.run.records import COST, END, INIT, OUTPUT, PROFILE, TRACE, Record, failure, fault, report_of
 from vmcu.run.report import RunReport
@@ -24,6 +27,7 @@ from vmcu.toolchain.app import RECEIVED, STREAM, run_symbol
 from vmcu.toolchain.elf import Elf, read_elf
 from vmcu.toolchain.firmware import Firmware
 from vmcu.toolchain.stack import HOOK
+from vmcu.toolchain.thumb import code_of
 
 _PAGE_BYTES = 0x1000
 _PAINT = 0xDEADBEEF
@@ -53,7 +57,7 @@ def run_unicorn(
         raise internal("Unicorn does not emulate this firmware's core", firmware.project.name)
     project, elf = firmware.project, read_elf(firmware.elf)
     machine = _Machine(elf, firmware.target, firmware.target.unicorn_cpu, limit_seconds)
-    pool, records = machine.address("vmcu_pool"), []
+    pool, records, cycles = machine.address("vmcu_pool"), list[Record](), list[int | None]()
     records.append(Record(INIT, 0, 0, machine.call(f"{project.name}_init", pool)))
     for i, inference in enumerate(inferences):
         if reset_between and i:
@@ -63,17 +67,33 @@ def run_unicorn(
             machine.write(machine.address(STREAM) + at if port.streamed else pool + port.offset_bytes, data)
             at += port.size_bytes if port.streamed else 0
         machine.watch(firmware.hooks if i == 0 else "none")
+        before = machine.laps()
         records.append(Record(COST, i, 0, machine.call(run_symbol(project), pool)))
+        cycles.append(machine.cycles(machine.laps() - before))
         at = 0
         for k, port in enumerate(project.outputs):
             where = machine.address(RECEIVED) + at if port.streamed else pool + port.offset_bytes
             records.append(Record(OUTPUT, k, i, machine.read(where, port.size_bytes)))
             at += port.size_bytes if port.streamed else 0
+    step_cycles: list[int | None] = []
     if firmware.hooks == "profile":
         steps = [machine.profile.get(i, 0) for i in range(len(project.steps))]
         records.append(Record(PROFILE, 0, 0, struct.pack(f"<{len(steps)}Q", *steps)))
+        step_cycles = [
+            machine.cycles(machine.step_laps[i]) if i in machine.step_laps else 0 for i in range(len(steps))
+        ]
     records += [*machine.trace, Record(END, 0, 0, b"")]
-    return report_of(firmware, len(inferences), "unicorn", unicorn_version(), records)
+    report = report_of(firmware, len(inferences), "unicorn", unicorn_version(), records)
+    return replace(
+        report,
+        cycles=_all_known(cycles) if firmware.hooks == "none" else None,
+        profile_cycles=_all_known(step_cycles) if firmware.hooks == "profile" else None,
+    )
+
+
+def _all_known(values: Sequence[int | None]) -> tuple[int, ...] | None:
+    known = tuple(v for v in values if v is not None)
+    return known if len(known) == len(values) else None
 
 
 class _Machine:
@@ -103,10 +123,14 @@ class _Machine:
         self._uc.ctl_set_exits([self._home, self._hook] if self._hook else [self._home])
         self._counter = Counter(elf, self._hook)
         self._counter.attach(unicorn, self._uc)
+        self._timing = TIMINGS.get(target.core)
+        self._program = decode_program(code_of(elf)) if self._timing else None
         self._lap = 0  # counter at the last hook
+        self._last = self._counter.laps()  # the same in detail
         self._watching = "none"
         self.trace: list[Record] = []
         self.profile: dict[int, int] = {}
+        self.step_laps: dict[int, Laps] = {}
 
     def address(self, name: str) -> int:
         return self._symbols[name]
@@ -121,6 +145,16 @@ class _Machine:
         """What to do when the model's hook is reached."""
         self._watching = hooks
 
+    def laps(self) -> Laps:
+        """Where execution went so far."""
+        return self._counter.laps()
+
+    def cycles(self, laps: Laps) -> int | None:
+        """Estimated cycles; None for a core without a table."""
+        if self._timing is None or self._program is None:
+            return None
+        return estimate_cycles(self._program, *laps.of(self._program), self._timing)
+
     def call(self, name: str, argument: int) -> bytes:
         """Calls a function; its cost, as the payload of a COST record."""
         r = self._registers
@@ -130,6 +164,7 @@ class _Machine:
         self._uc.reg_write(r.UC_ARM_REG_R0, argument)
         self._uc.reg_write(r.UC_ARM_REG_LR, self._home | 1)
         start = self._lap = self._counter.instructions
+        self._last = self._counter.laps()
         at = self._go(self._symbols[name] & ~1)
         while at == self._hook:
             self._on_hook()
@@ -149,6 +184,7 @@ class _Machine:
             self._uc.emu_start(address | 1, 0, timeout=int(left * 1e6))
         except self._error as e:
             raise self._fault(str(e)) from e
+        self._counter.stop()
         at = int(self._uc.reg_read(r.UC_ARM_REG_PC)) & ~1
         if at not in (self._home, self._hook):
             raise too_slow("unicorn", self._limit_seconds)
@@ -166,6 +202,10 @@ class _Machine:
             self.trace.append(Record(TRACE, step, row, self.read(out, size)))
         elif self._watching == "profile":
             self.profile[step] = self.profile.get(step, 0) + self._counter.instructions - self._lap
+            laps = self._counter.laps()
+            lap = laps - self._last
+            self.step_laps[step] = self.step_laps[step] + lap if step in self.step_laps else lap
+            self._last = laps
         self._lap = self._counter.instructions
 
     def _stack_used(self, bottom: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from vmcu.planning.cost import (
     step_work,
 )
 from vmcu.schedule.by_rows import by_rows
-from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
+from vmcu.schedule.schedule import layer_by_layer, streamed
 from vmcu.targets import list_targets
 
 ROOT = Path(__file__).parents[2]
@@ -76,5 +77,5 @@ def test_rates_are_of_kernels_there_are() -> None:
 
 
 def test_the_estimate_is_of_the_schedule_alone() -> None:
-    empty = Schedule(GRAPH, LAYERS.steps, (), LAYERS.aliases, LAYERS.stages)
+    empty = replace(LAYERS, tasks=())
     assert estimate(empty) == executed_macs(empty) == 0

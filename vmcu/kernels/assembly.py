@@ -116,11 +116,16 @@ class Program:
 
     def load_at(self, reg: Reg, base: Reg, index: Reg) -> None:
         """reg = the word at base + index, of any alignment."""
-        self._add(f"ldr {reg.asm}, [{base.asm}, {index.asm}]", f"{reg.name} = vmcu_load({base.name} + {index.name});")
+        self._add(
+            f"ldr {reg.asm}, [{base.asm}, {index.asm}]",
+            f"{reg.name} = vmcu_load({base.name} + {index.name});",
+        )
 
     def load_pair(self, a: Reg, b: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
         """a, b = two words at base + offset, aligned to 4 bytes; base += step (then the offset is 0)."""
-        self._add(f"ldrd {a.asm}, {b.asm}, {_address(base, offset, step)}", *_reads(base, offset, step, [a, b]))
+        self._add(
+            f"ldrd {a.asm}, {b.asm}, {_address(base, offset, step)}", *_reads(base, offset, step, [a, b])
+        )
 
     def next_row(self, pointer: Reg, rows: Reg) -> None:
         """pointer = what rows points to; rows moves to the next."""
@@ -203,7 +208,10 @@ class Program:
 
     def sub_shifted(self, to: Reg, a: Reg, b: Reg, asr: int) -> None:
         """to = a - (b >> asr)."""
-        self._add(f"sub {to.asm}, {a.asm}, {b.asm}, asr #{asr}", f"{to.name} = vmcu_sub({a.name}, {b.name} >> {asr});")
+        self._add(
+            f"sub {to.asm}, {a.asm}, {b.asm}, asr #{asr}",
+            f"{to.name} = vmcu_sub({a.name}, {b.name} >> {asr});",
+        )
 
     def sub(self, to: Reg, a: Reg, b: Reg) -> None:
         """to = a - b."""
@@ -234,11 +242,16 @@ class Program:
 
     def highs(self, to: Reg, a: Reg, b: Reg) -> None:
         """to = high halfword of a, and above it that of b."""
-        self._add(f"pkhtb {to.asm}, {b.asm}, {a.asm}, asr #16", f"{to.name} = vmcu_highs({a.name}, {b.name});")
+        self._add(
+            f"pkhtb {to.asm}, {b.asm}, {a.asm}, asr #16", f"{to.name} = vmcu_highs({a.name}, {b.name});"
+        )
 
     def dot(self, acc: Reg, a: Reg, b: Reg) -> None:
         """acc += a.low * b.low + a.high * b.high."""
-        self._add(f"smlad {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", f"{acc.name} = vmcu_smlad({a.name}, {b.name}, {acc.name});")
+        self._add(
+            f"smlad {acc.asm}, {a.asm}, {b.asm}, {acc.asm}",
+            f"{acc.name} = vmcu_smlad({a.name}, {b.name}, {acc.name});",
+        )
 
     def mla(self, acc: Reg, a: Reg, b: Reg, halves: Literal["bb", "bt", "tb", "tt"]) -> None:
         """acc += half of a * half of b (b: bottom, t: top)."""
@@ -260,7 +273,9 @@ class Program:
         """to = lower word of high:low >> right; right in 1..31. Two instructions; `to` is not `high`."""
         self._add(f"lsr {to.asm}, {low.asm}, #{right}", f"{to.name} = vmcu_lsr({low.name}, {right});")
         left = 32 - right
-        self._add(f"orr {to.asm}, {to.asm}, {high.asm}, lsl #{left}", f"{to.name} |= vmcu_shl({high.name}, {left});")
+        self._add(
+            f"orr {to.asm}, {to.asm}, {high.asm}, lsl #{left}", f"{to.name} |= vmcu_shl({high.name}, {left});"
+        )
 
     def saturate(self, to: Reg, a: Reg, shift: int = 0) -> None:
         """to = a >> shift, limited to -128..127."""
@@ -278,7 +293,10 @@ class Program:
     def _limit(self, reg: Reg, value: int, condition: str, sign: str) -> None:
         self._add(f"cmp {reg.asm}, #{value}", "")
         self._add(f"it {condition}", "")
-        self._add(f"mov{condition} {reg.asm}, #{value}", f"{reg.name} = {reg.name} {sign} {value} ? {value} : {reg.name};")
+        self._add(
+            f"mov{condition} {reg.asm}, #{value}",
+            f"{reg.name} = {reg.name} {sign} {value} ? {value} : {reg.name};",
+        )
 
     # ---- loops -----------------------------------------------------------------------------------
 

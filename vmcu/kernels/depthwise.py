@@ -343,9 +343,7 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
         p.put("position", to)
 
 
-def pack_planes(
-    weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes
-) -> NDArray[np.int32]:
+def pack_planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) -> NDArray[np.int32]:
     """What `filter_planes` reads, channel by channel: bias, weights, requantisation.
 
     Args:
@@ -376,7 +374,11 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
         ["Four channels at a time of one pixel, its taps two by two."],
         [
             *(("taps", "const int8_t *const *"), ("weights", "const int32_t *"), ("out", "int8_t *")),
-            *(("channel", "int32_t"), ("taps_end", "const int8_t *const *"), ("weights_end", "const int32_t *")),
+            *(
+                ("channel", "int32_t"),
+                ("taps_end", "const int8_t *const *"),
+                ("weights_end", "const int32_t *"),
+            ),
         ],
     )
     acc = p.numbers("acc", (4, 5, 6, 7))
@@ -411,7 +413,9 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
         p.add_number(index, LANES)
         to = p.target("to", 13)
         p.get(to, "out")
-        m, add, shift, sign = (p.number(s, r) for s, r in zip(("m", "add", "shift", "sign"), (8, 9, 10, 11), strict=True))
+        m, add, shift, sign = (
+            p.number(s, r) for s, r in zip(("m", "add", "shift", "sign"), (8, 9, 10, 11), strict=True)
+        )
         for value in acc:
             if rescale.pre:
                 p.shift_left(value, value, rescale.pre)
@@ -426,9 +430,7 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
     return Routine(p.function(), p.count({"group": groups, "pair": groups * taps // 2}))
 
 
-def pack_taps(
-    weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequence[int]
-) -> NDArray[np.int32]:
+def pack_taps(weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequence[int]) -> NDArray[np.int32]:
     """What `filter_taps` reads, four channels at a time: biases, weights of every two taps, requantisation.
 
     Args:
@@ -440,6 +442,7 @@ def pack_taps(
         lanes = slice(start, start + LANES)
         pairs = weights[lanes].astype(np.int64).reshape(LANES, -1, 2)
         taps = pairs[:, :, 0] & 0xFFFF | (pairs[:, :, 1] & 0xFFFF) << 16
-        found.append(np.concatenate([scaled.bias[lanes], taps.T.reshape(-1), scaled.parameters[lanes].reshape(-1)]))
+        found.append(
+            np.concatenate([scaled.bias[lanes], taps.T.reshape(-1), scaled.parameters[lanes].reshape(-1)])
+        )
     return words(np.concatenate(found))
-

@@ -55,6 +55,11 @@ class Product:
         return self.channels // BLOCK
 
     @property
+    def parameters_per_block(self) -> int:
+        """32-bit words of starting values and requantisation."""
+        return BLOCK + (BLOCK + 1 if self.rescale.numerics == "onnx" else BLOCK * self.rescale.words)
+
+    @property
     def words_per_block(self) -> int:
         """32-bit words of weights."""
         return self.depth // 2 * (4 if self.form == "wide" else 2)
@@ -70,7 +75,9 @@ def make_product(weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int) 
     """
     m = weights.shape[0]
     form: Form = "wide" if weights.dtype == np.int16 else "half"
-    if form == "half" and (scaled.bounds[1::2].max(initial=0) >= 1 << 23 or _overflows(weights.reshape(m, -1))):
+    if form == "half" and (
+        scaled.bounds[1::2].max(initial=0) >= 1 << 23 or _overflows(weights.reshape(m, -1))
+    ):
         form = "bytes"
     return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD)
 
@@ -79,6 +86,32 @@ def _overflows(weights: NDArray[np.integer[Any]]) -> bool:
     """256 * w1 + w0 is no halfword: w1 is -128 and w0 negative."""
     odd = weights[1::2]
     return bool(np.any((odd == -128) & (weights[0::2][: len(odd)] < 0)))
+
+
+def blocks_of(product: Product, channels: int) -> dict[str, object]:
+    """What templates print of the blocks: whole ones are written where they belong, a part of one through a few bytes of
+    stack."""
+    whole, part = divmod(channels, BLOCK)
+    return {
+        "blocks": whole > 0,
+        "words": whole * product.words_per_block,
+        "part": part,
+        "done": whole * BLOCK,
+        "part_parameters": whole * product.parameters_per_block,
+        "all_words": product.blocks * product.words_per_block,
+    }
+
+
+def pack_runs(weights: NDArray[np.integer[Any]], order: Sequence[int], product: Product) -> NDArray[np.int32]:
+    """Weights in the order in which the kernels read them.
+
+    Args:
+        weights: (channels, runs, bytes of a run).
+        order: of a run, see `run_order`.
+    """
+    where = np.array(order)
+    rows = np.where(where < 0, 0, weights.astype(np.int64)[:, :, np.maximum(where, 0)])
+    return pack_weights(rows.reshape(weights.shape[0], -1), product)
 
 
 def pack_weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np.int32]:
@@ -167,17 +200,16 @@ def pair(product: Product, stride: int = 0) -> Routine:
             p.move(to, value)
         p.put("parameters", start)
         p.get(x, "x")
-        with p.until("step", x, "x_end", p.source("x_stop", 12)):
-            with p.repeat(u // 2 if stride else u):
-                for upper in (False, True) if stride else (False,):
-                    if stride:
-                        p.load(b, x, offset=stride)
-                        p.load(a, x, step=WORD if upper else 0)
-                        p.widen(a, a, upper)
-                        p.widen(b, b, upper)
-                    else:
-                        p.load_pair(a, b, x, step=8)
-                    _multiply(p, product.form, w, (a, b), (acc, acc2), h, g)
+        with p.until("step", x, "x_end", p.source("x_stop", 12)), p.repeat(u // 2 if stride else u):
+            for upper in (False, True) if stride else (False,):
+                if stride:
+                    p.load(b, x, offset=stride)
+                    p.load(a, x, step=WORD if upper else 0)
+                    p.widen(a, a, upper)
+                    p.widen(b, b, upper)
+                else:
+                    p.load_pair(a, b, x, step=8)
+                _multiply(p, product.form, w, (a, b), (acc, acc2), h, g)
         _finish_pair(p, product, acc, acc2)
     trips = {"block": product.blocks, "step": product.blocks * steps // u}
     return Routine(p.function(), p.count(trips))
@@ -285,20 +317,26 @@ def _prepare(p: Program, product: Product, x: Reg, channel: int) -> None:
 
 
 @lru_cache(maxsize=256)
-def single(product: Product, words_per_row: int, rows: int = 1) -> Routine:
+def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -> Routine:
     """One pixel.
 
     The function is f(in, weights, parameters, out, in_end, row_bytes, weights_end): the activations are those of
-    the rows in..in_end, row_bytes each, a multiple of WORD * words_per_row or of a divisor of it up to MOST_UNROLLED.
+    the rows in..in_end, row_bytes each, a multiple of WORD * words_per_row or of a divisor of it up to MOST_UNROLLED, and `part`.
 
     Args:
+        part: bytes of a row beyond its last whole word; the word they are in overlaps the one before it (the weights of
+            what is read twice are zero). They are not in row_bytes.
         rows: in a call whose instructions are asked for.
     """
     p = Program(
         "matmul_1",
         ["One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time."],
         [
-            *(("in", "const int8_t *const *"), ("weights", "const int32_t *"), ("parameters", "const int32_t *")),
+            *(
+                ("in", "const int8_t *const *"),
+                ("weights", "const int32_t *"),
+                ("parameters", "const int32_t *"),
+            ),
             *(("out", "int8_t *"), ("in_end", "const int8_t *const *"), ("row_bytes", "int32_t")),
             ("weights_end", "const int32_t *"),
         ],
@@ -319,15 +357,20 @@ def single(product: Product, words_per_row: int, rows: int = 1) -> Routine:
             p.next_row(x, row)
             p.get(p.number("length", 2), "row_bytes")
             p.point(x_end, x, p.number("length", 2))
-            with p.until("word", x, x_end):
-                with p.repeat(u):
-                    p.load(a, x, step=WORD)
-                    p.widen(b, a, upper=True)
-                    p.widen(a, a)
-                    _multiply_one(p, product.form, w, (a, b), acc, quad)
+            with p.until("word", x, x_end), p.repeat(u):
+                p.load(a, x, step=WORD)
+                p.widen(b, a, upper=True)
+                p.widen(a, a)
+                _multiply_one(p, product.form, w, (a, b), acc, quad)
+            if part:
+                p.load(a, x, offset=part - WORD)
+                p.widen(b, a, upper=True)
+                p.widen(a, a)
+                _multiply_one(p, product.form, w, (a, b), acc, quad)
         _finish_single(p, product, acc)
     blocks = product.blocks
-    trips = {"block": blocks, "row": blocks * rows, "word": blocks * product.depth // WORD // u}
+    words_read = product.depth // WORD - (rows if part else 0)
+    trips = {"block": blocks, "row": blocks * rows, "word": blocks * words_read // u}
     return Routine(p.function(), p.count(trips))
 
 
@@ -395,7 +438,12 @@ def gather(part: int, step: int) -> Program:
         ],
     )
     row, to = p.rows("row", 0), p.target("dest", 1)
-    x, end, stop, length = p.source("x", 2), p.source("x_end", 3), p.rows("row_stop", 4), p.number("length", 5)
+    x, end, stop, length = (
+        p.source("x", 2),
+        p.source("x_end", 3),
+        p.rows("row_stop", 4),
+        p.number("length", 5),
+    )
     a, b = p.number("a", 6), p.number("b", 7)
     p.get(row, "runs")
     p.get(to, "to")

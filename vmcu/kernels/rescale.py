@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.assembly import Program, Reg
 from vmcu.ir.quantized import Numerics
+from vmcu.kernels.assembly import Program, Reg
 from vmcu.quant.requantise import Requant
 
 START_BITS = 22  # a constant channel's sum
@@ -101,8 +101,8 @@ def make_scaled(
 
 
 def words(self) -> int:
-        """Parameters of a channel: multiplier, addend, and in `tflm` its shift."""
-        return 3 if self.numerics == "tflm" else 2
+    """Parameters of a channel: multiplier, addend, and in `tflm` its shift."""
+    return 3 if self.numerics == "tflm" else 2
 
 
 def bounds_of(weights: NDArray[np.integer[Any]], bias: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -158,7 +158,9 @@ def rescale_onnx(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg
     limit(p, rescale.low, rescale.high, x)
 
 
-def rescale_tflm(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg, shift: Reg, sign: Reg) -> None:
+def rescale_tflm(
+    p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg, shift: Reg, sign: Reg
+) -> None:
     """x, shifted left by `pre`, becomes its output; `sign` is overwritten."""
     p.add(sign, add, x, asr=31)
     p.high_mla(x, x, multiplier, sign, rounded=True)

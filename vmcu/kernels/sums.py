@@ -90,7 +90,12 @@ def add_onnx(shift: int, low: int, high: int, count: int) -> Routine:
         "add",
         [f"Two rows, scaled and added in 64 bits, shifted by {shift}."],
         [
-            *(("a", "const int8_t *"), ("b", "const int8_t *"), ("out", "int8_t *"), ("a_end", "const int8_t *")),
+            *(
+                ("a", "const int8_t *"),
+                ("b", "const int8_t *"),
+                ("out", "int8_t *"),
+                ("a_end", "const int8_t *"),
+            ),
             *(("m", "int32_t"), ("n", "int32_t"), ("low", "int32_t"), ("high", "int32_t")),
         ],
     )
@@ -137,7 +142,12 @@ def add_tflm(
         "add",
         [f"Two rows, scaled and added as TFLite Micro does; shifts {shift} and {right}."],
         [
-            *(("a", "const int8_t *"), ("b", "const int8_t *"), ("out", "int8_t *"), ("a_end", "const int8_t *")),
+            *(
+                ("a", "const int8_t *"),
+                ("b", "const int8_t *"),
+                ("out", "int8_t *"),
+                ("a_end", "const int8_t *"),
+            ),
             *((name, "int32_t") for name in names),
         ],
     )

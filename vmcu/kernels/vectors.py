@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.matmul import WORD, make_product, pack_parameters, pack_weights, single
+from vmcu.kernels.matmul import (
+    BLOCK,
+    WORD,
+    blocks_of,
+    make_product,
+    pack_parameters,
+    pack_runs,
+    run_order,
+    single,
+)
 from vmcu.kernels.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
@@ -27,34 +36,26 @@ def vector_kernels(
         rows: of the input, all of one size.
     """
     units, depth = weights.shape
-    scaled = make_scaled(weights, bias, requant)
-    copied = depth % WORD != 0
-    if scaled is None or (rows > 1 and depth // rows % WORD):
+    scaled, run = make_scaled(weights, bias, requant), depth // rows
+    if scaled is None or run < WORD:
         return ()
-    product = make_product(weights, scaled, depth)
-    part = product.channels != units
-    one = single(product, product.depth // rows // WORD, rows)
-    context = {
-        "rows": rows,
-        "row_bytes": product.depth // rows,
-        "depth": depth,
-        "words": product.blocks * product.words_per_block,
-        "copied": copied,
-        "part": part,
-        "to": f"scratch + {product.depth if copied else 0}" if part else "out",
-        "units": units,
-    }
-    constants = (
-        ConstArray("weights", partial(pack_weights, weights, product), "weights"),
-        ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
-    )
+    order = run_order(run)
+    product = make_product(weights, scaled, rows * len(order))
+    one = single(product, run // WORD, run % WORD, rows)
+    context = {**blocks_of(product, units), "rows": rows, "row_bytes": run // WORD * WORD}
     return (
         Kernel(
             "vector_dsp",
             context,
-            constants,
-            scratch_bytes=(product.depth if copied else 0) + (product.channels if part else 0),
+            (
+                ConstArray(
+                    "weights",
+                    partial(pack_runs, weights.reshape(units, rows, run), order, product),
+                    "weights",
+                ),
+                ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
+            ),
             functions={"single": one.function},
-            instructions=one.instructions + AROUND + (depth if copied else 0) + (units if part else 0),
+            instructions=one.instructions + AROUND * (1 + (units % BLOCK > 0)),
         ),
     )

@@ -19,11 +19,12 @@ from vmcu.kernels.matmul import (
     DIRECT_STRIDE_LIMIT,
     WORD,
     Product,
+    blocks_of,
     gather,
     gather_pair,
     make_product,
     pack_parameters,
-    pack_weights,
+    pack_runs,
     pair,
     run_order,
     single,
@@ -33,6 +34,7 @@ from vmcu.kernels.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
+MOST_STACKED = 64  # bytes of a window that is copied to the stack
 PER_RUN, PER_PIXEL, PER_ROW, PER_BYTE = 7, 24, 60, 3  # instructions of the C around the routines
 
 
@@ -106,23 +108,26 @@ def window_kernels(
     length = max(shape.run, WORD)
     order = [i if i < shape.run else -1 for i in run_order(length)]
     product = make_product(weights, scaled, kh * len(order))
+    runs = np.pad(weights.reshape(m, kh, -1), ((0, 0), (0, 0), (0, length - shape.run)))
     constants = (
-        ConstArray("weights", partial(_packed, weights, order, product), "weights"),
+        ConstArray("weights", partial(pack_runs, runs, order, product), "weights"),
         ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
     )
     context = {
         **where,
         "out_channels": m,
         "channels": channels,
-        "words": product.blocks * product.words_per_block,
+        **blocks_of(product, m),
         "pairs": shape.out_cols - shape.out_cols % 2,
         "odd": shape.out_cols % 2 == 1,
         "last": shape.out_cols - 1,
     }
     plain = not shape.padded and not shape.scattered and kh == kw == 1
-    if plain and channels % WORD == 0 and m == product.channels:
+    if plain and channels % WORD == 0:
         return _pixel_kernels(shape, product, context, constants, uses_row)
-    both = (_window_kernel(shape, product, context, constants, pad_value, uses_row, two) for two in (True, False))
+    both = (
+        _window_kernel(shape, product, context, constants, pad_value, uses_row, two) for two in (True, False)
+    )
     return tuple(both)
 
 
@@ -137,61 +142,62 @@ def _window_kernel(
 ) -> Kernel:
     """Any window.
 
-    Scratch holds the halfwords of two pixels, then a window that has to be copied first, then what is no whole block of
-    output channels.
+    Scratch holds the halfwords of two pixels, then a window that has to be copied first, unless it is small.
 
     Args:
         two: pixels at a time, gathered; else one, read where it lies.
     """
     kh, kw, channels = shape.kernel_h, shape.kernel_w, shape.channels
-    m = int(str(context["out_channels"]))
     length = max(shape.run, WORD)
-    part = length % WORD
-    # Taps are runs of their own only where they are whole words; otherwise the window is copied. One pixel is multiplied in whole
-    # words, so a window of others is always copied.
+    part, apart = length % WORD, shape.padded or shape.scattered
+    # Taps are runs of their own only where they are whole words; otherwise the window is copied.
     by_taps = channels % WORD == 0
-    apart = shape.padded or shape.scattered or (not two and part > 0)
     copies = apart and not by_taps
-    words = gcd(length, channels) // WORD if by_taps else length // WORD if two else product.depth // kh // WORD
+    words = gcd(length, channels) // WORD if by_taps else length // WORD
     halfwords = 4 * product.depth if two else 0
-    row_bytes = product.depth // kh if copies and not two else length
-    partial_block = product.channels != m
-    results = halfwords + (kh * row_bytes if copies else 0)
-    scratch = results + ((1 + two) * product.channels if partial_block else 0)
     columns = -(-shape.out_cols // 2) * 2 if two else shape.out_cols
-    edges = columns if shape.scattered or (apart and not shape.padded) else min(shape.edges, columns)
+    edges = columns if shape.scattered else min(shape.edges, columns)
+    apart_runs = kh * kw if by_taps else kh
     if two:
         step = unrolled(words)
         program = gather(part, step)
-        trips = kh * (length // WORD) // step
-        inner, edge = (program.count({"run": r, "word": trips}) for r in (kh, kh * kw if by_taps else kh))
+        inner, edge = (
+            program.count({"run": r, "word": kh * (length // WORD) // step}) for r in (kh, apart_runs)
+        )
         product_work = columns // 2 * pair(product).instructions
         functions = {"gather": program.function(), "matmul_2": pair(product).function}
     else:
-        inner, edge = (single(product, words, r).instructions for r in (kh, kh * kw if by_taps else kh))
+        inner, edge = (single(product, words, part, r).instructions for r in (kh, apart_runs))
         product_work = 0
-        functions = {"single": single(product, words).function}
+        functions = {"single": single(product, words, part).function}
     edge += (PER_RUN + PER_BYTE * channels if copies else PER_RUN) * kh * kw
-    work = PER_ROW + product_work + columns * PER_PIXEL + edges * edge + (columns - edges) * (inner + PER_RUN * kh)
-    work += 2 * m * shape.out_cols if partial_block else 0
+    work = (
+        PER_ROW
+        + product_work
+        + columns * PER_PIXEL
+        + edges * edge
+        + (columns - edges) * (inner + PER_RUN * kh)
+    )
+    work += PER_PIXEL * columns if context["part"] else 0
     more = {
         "two": two,
         "pixels": 2 if two else 1,
-        "padded_channels": product.channels,
-        "part": partial_block,
         "kernel_h": kh,
-        "runs": kh * kw if by_taps and apart else kh,
-        "run": row_bytes,
-        "tail": row_bytes - WORD if copies and not two and part else 0,
-        "last_bytes": length - WORD,
-        "whole": length // WORD * WORD if two else row_bytes,
-        "joined": not shape.scattered and (two or not part),
+        "runs": apart_runs if apart else kh,
+        "run": length,
+        "whole": length // WORD * WORD,
+        "inside": "0"
+        if shape.scattered
+        else f"first >= 0 && first <= {(shape.in_cols * channels - length) // channels}",
         "apart": apart,
         "copies": copies,
-        "last_first": (shape.in_cols * channels - length) // channels,
         "halfwords": halfwords,
-        "results": results,
+        "apart_bytes": length // WORD * WORD if copies else channels,
     }
+    window = kh * length if copies else 0
+    stacked = window <= MOST_STACKED
+    more |= {"stacked": copies and stacked, "window_bytes": window}
+    scratch = halfwords + (0 if stacked else window)
     return Kernel(
         "window_dsp",
         {**context, **more},
@@ -217,7 +223,8 @@ def _pixel_kernels(
     distance = shape.stride * shape.channels
     one, odd = single(product, product.depth // WORD), shape.out_cols % 2
     rest = {"single": one.function} if odd else {}
-    alone = odd * (one.instructions + PER_PIXEL)
+    around = 2 * PER_PIXEL if context["part"] else PER_PIXEL
+    alone = odd * (one.instructions + around)
     if distance <= DIRECT_STRIDE_LIMIT:
         gathered, two, straight = gather_pair(product.depth, distance), pair(product), pair(product, distance)
         pairs = shape.out_cols // 2
@@ -234,15 +241,8 @@ def _pixel_kernels(
                     uses_row=uses_row,
                     scratch_bytes=scratch,
                     functions=functions,
-                    instructions=pairs * (sum(r.instructions for r in routines) + PER_PIXEL) + alone + PER_ROW,
+                    instructions=pairs * (sum(r.instructions for r in routines) + around) + alone + PER_ROW,
                 )
             )
     found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
     return tuple(k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i]))
-
-
-def _packed(weights: NDArray[np.integer[Any]], order: list[int], product: Product) -> NDArray[np.int32]:
-    m, kh = weights.shape[:2]
-    runs = weights.reshape(m, kh, -1).astype(np.int64)
-    rows = np.where(np.array(order) < 0, 0, runs[:, :, np.maximum(order, 0)])
-    return pack_weights(rows.reshape(m, -1), product)

@@ -10,7 +10,7 @@ from vmcu.memory.plan import live_bytes
 from vmcu.schedule.schedule import Schedule
 
 ALIGN_BYTES = 3  # lost at most in front of working memory
-STEPS = (1.0, 1.03, 1.08, 1.2, inf)  # of the lower bound: how much more the kernels may need
+STEPS = (0.0, 1.0, 1.03, 1.08, 1.2, inf)  # of the lower bound: how much more the kernels may need
 
 
 def kernel_choices(schedule: Schedule, steps: Sequence[float] = STEPS) -> list[Schedule]:

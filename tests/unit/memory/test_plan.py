@@ -47,10 +47,13 @@ def live_bytes(tables: Tables) -> list[int]:
     tasks = [(r.step, row) for r in tables.order for row in range(r.first, r.end)]
     states = -(-tables.state_bytes // 4) * 4
     life = lifetimes(tables).items()
-    return [
+    found = [
         states + sum(tables.tensors[t].row_bytes for (t, _), (born, died) in life if born <= time <= died)
         for time in range(-1, len(tasks) + 1)
     ]
+    for time, (step, _) in enumerate(tasks):
+        found[time + 1] += tables.steps[step].scratch_bytes
+    return found
 
 
 def nets(folder: Path) -> list[Compiled]:
@@ -66,13 +69,15 @@ def test_live_bytes_and_lower_bound(tmp_path: Path) -> None:
     for one in nets(tmp_path):
         expected = live_bytes(one.tables)
         assert one.plan.lower_bound_bytes == max(expected)
-        assert list(one.plan.live_bytes) == expected[1:-1]
+        # Working memory may be kept between tasks where that costs nothing.
+        assert all(a <= b for a, b in zip(expected[1:-1], one.plan.live_bytes, strict=True))
         assert one.plan.lower_bound_bytes <= one.plan.pool_bytes == one.tables.pool_bytes
 
 
 def test_the_pool_ends_with_its_last_byte(tmp_path: Path) -> None:
     for one in nets(tmp_path):
         ends = [max(t.addresses) + t.row_bytes for t in one.tables.tensors]
+        ends += [s.scratch_address + s.scratch_bytes for s in one.tables.steps]
         assert one.tables.pool_bytes == max(*ends, -(-one.tables.state_bytes // 4) * 4)
 
 
@@ -114,6 +119,7 @@ def dense_dag(pick: Callable[[list[int]], int]) -> Net:
 
 def optimum(tables: Tables) -> int:
     """Least pool over all orders of placing each segment at its lowest address."""
+    assert all(s.scratch_bytes == 0 for s in tables.steps)
     spans = [(tables.tensors[t].row_bytes, *span) for (t, _), span in lifetimes(tables).items()]
     assert len(spans) <= 7
     best = sum(size for size, _, _ in spans)

@@ -43,12 +43,13 @@ def rows_of(plan: MemoryPlan) -> list[Row]:
 
 
 def scratch_of(plan: MemoryPlan) -> list[Row]:
-    graph, found = plan.schedule.graph, []
+    found = []
     for step, address in plan.scratch.items():
-        op = plan.schedule.steps[step]
-        tasks = [t for t, task in enumerate(plan.schedule.tasks) if task.step == step]
-        size = op.kernel(graph.ins(op), graph.tensors[op.output]).scratch_bytes
-        found.append(("", address, size, tasks[0], tasks[-1]))
+        tasks = {t for t, task in enumerate(plan.schedule.tasks) if task.step == step}
+        size, lives = plan.schedule.kernels[step].scratch_bytes, plan.scratch_lives[step]
+        assert tasks <= {t for first, last in lives for t in range(first, last + 1)}
+        assert {first for first, _ in lives} | {last for _, last in lives} <= tasks
+        found += [("", address, size, first, last) for first, last in lives]
     return found
 
 

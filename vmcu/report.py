@@ -102,6 +102,8 @@ def make_report(
             "flash_total_bytes": flash,
         },
         "macs": graph.macs,
+        "macs_before": graph.original.macs,
+        "channels_removed": graph.channels_removed,
         "instructions": instructions,
         "estimated_instructions": sum(estimated),
         "layers": layers,
@@ -111,6 +113,11 @@ def make_report(
             *checks,
         ],
     }
+
+
+def left_out_text(macs_before: int, channels_removed: int) -> str:
+    """What dead-channel elimination has done; "" where that is nothing."""
+    return f"of {macs_before:,}: {channels_removed:,} dead channels left out" if channels_removed else ""
 
 
 def placement_text(pool_bytes: int, lower_bound_bytes: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from vmcu.memory.plan import MemoryPlan
 from vmcu.picture.peers import layered_bytes, tflm_head_bytes, unshared_bytes
 from vmcu.picture.scene import Box, Item, Scene
+from vmcu.report import left_out_text
 
 NONE = "\u2013"  # what was not measured
 NO_COMPILER = "no compiler found"
@@ -67,11 +68,12 @@ def tiles(scene: Scene, report: Mapping[str, Any]) -> list[Figure]:
     """The figures a reader looks for first."""
     memory, flash = report["memory"], report["flash"]
     built = report["compiler"] is not None
+    left_out = left_out_text(report["macs_before"], report["channels_removed"])
     return [
         Figure("pool", _number(scene.pool_bytes), "bytes", f"{_ratio(scene)} times its lower bound"),
         _tile("RAM in total", memory["ram_total_bytes"], "bytes", "pool, stack and statics", NO_COMPILER),
         _tile("flash", flash["flash_total_bytes"], "bytes", "weights, tables and code", NO_COMPILER),
-        _tile("work", report["macs"], "MACs", "per inference", ""),
+        _tile("work", report["macs"], "MACs", ", ".join(filter(None, ("per inference", left_out))), ""),
         _tile(
             "instructions",
             report["instructions"],
@@ -138,6 +140,12 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
     ]
     work = [
         Figure("MACs", _number(report["macs"]), "", "from the shapes of Conv and Dense"),
+        Figure(
+            "MACs before",
+            _number(report["macs_before"]),
+            "",
+            f"of the model file; {report['channels_removed']:,} channels without influence are left out",
+        ),
         Figure("instructions", _number(report["instructions"]), "", f"exact, {engine}" if engine else NO_RUN),
     ]
     return [

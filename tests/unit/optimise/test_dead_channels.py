@@ -50,9 +50,7 @@ class Layers(Net):
         if bias is not None:
             inputs.append(self.const(bias, np.float32))
         kernel = list(weights.shape[2:])
-        y = self.node(
-            "Conv", inputs, kernel_shape=kernel, pads=[pad] * 4, strides=[stride] * 2, group=group
-        )
+        y = self.node("Conv", inputs, kernel_shape=kernel, pads=[pad] * 4, strides=[stride] * 2, group=group)
         if clip is not None:
             y = self.node("Clip", [y, *(self.const(limit, np.float32) for limit in clip)])
         return self.qdq(y, scale, zero)

@@ -117,7 +117,9 @@ def make_report(
 
 def left_out_text(macs_before: int, channels_removed: int) -> str:
     """What dead-channel elimination has done; "" where that is nothing."""
-    return f"of {macs_before:,}: {channels_removed:,} dead channels left out" if channels_removed else ""
+    if not channels_removed:
+        return ""
+    return f"of {macs_before:,}: {channels_removed:,} dead channel{'s' * (channels_removed > 1)} left out"
 
 
 def placement_text(pool_bytes: int, lower_bound_bytes: int) -> str:

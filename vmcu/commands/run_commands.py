@@ -271,7 +271,7 @@ def verify(
             add(f"firmware = reference, {label}", result.mismatches, result.text)
             if graph.origin is not None:
                 found, text = compare_original(graph, one)
-                add(f"left out = unused, {label}", found, text)
+                add(f"optimised = whole network, {label}", found, text)
             if one is golden_batch and expected is not None:
                 found = compare_golden(graph, result.outputs, expected, key)
                 add(f"firmware = golden {key}", found, f"{len(one)} inferences")

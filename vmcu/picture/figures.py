@@ -84,6 +84,11 @@ def tiles(scene: Scene, report: Mapping[str, Any]) -> list[Figure]:
     ]
 
 
+def _channels(report: Mapping[str, Any]) -> str:
+    removed = report["channels_removed"]
+    return f"{removed:,} channel{'' if removed == 1 else 's'}"
+
+
 def _tile(name: str, value: int | None, unit: str, method: str, missing: str) -> Figure:
     if value is None:
         return Figure(name, NONE, "", missing)
@@ -144,7 +149,7 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
             "MACs before",
             _number(report["macs_before"]),
             "",
-            f"of the model file; {report['channels_removed']:,} channels without influence are left out",
+            f"of the model file; left out, without influence on the outputs: {_channels(report)}",
         ),
         Figure("instructions", _number(report["instructions"]), "", f"exact, {engine}" if engine else NO_RUN),
     ]

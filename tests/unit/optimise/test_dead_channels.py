@@ -265,18 +265,18 @@ def test_a_channel_that_nobody_reads(tmp_path: Path, numerics: Numerics) -> None
     assert kept(found) == [(0, 1, 2), (0, 2), (0, 1)]
 
 
-@pytest.mark.parametrize("first", [20, 70])
-def test_equal_filters_are_computed_once(tmp_path: Path, numerics: Numerics, first: int) -> None:
-    """Where the sum of what reads them fits their type: 20 + 60 does, 70 + 60 does not."""
+@pytest.mark.parametrize(("first", "second"), [(20, 60), (67, 60), (68, 60), (-68, -60), (-69, -60)])
+def test_equal_filters_are_computed_once(tmp_path: Path, numerics: Numerics, first: int, second: int) -> None:
+    """Where the sum of what reads them fits their type: -128..127."""
     net = Layers()
     weights = net.filters(4, 2, 3, 3)
     weights[3] = weights[1]
     x = net.conv(net.image(2), weights, [0.1, 0.2, 0.3, 0.2], pad=1)
     reader = net.filters(2, 4, 3, 3)
-    reader[0, 1, 0, 0], reader[0, 3, 0, 0] = first, 60
+    reader[0, 1, 0, 0], reader[0, 3, 0, 0] = first, second
     graph = net.graph(tmp_path, numerics, net.conv(x, reader, pad=1))
     found = checked(graph)
-    if first == 70:
+    if not -128 <= first + second <= 127:
         assert found is graph
         return
     assert kept(found)[0] == (0, 1, 2)
@@ -292,7 +292,7 @@ def test_almost_equal_filters_stay(tmp_path: Path, numerics: Numerics, what: str
     scales = [0.01, 0.01, 0.01, 0.011 if what == "scale" else 0.01]
     if what == "weights":
         weights[3, 0, 0, 0] += 1
-    bias = net.const([0.1, 0.2, 0.3, 0.3 if what == "bias" else 0.2], np.float32)
+    bias = net.const([0, 0, 0, 0.3 if what == "bias" else 0], np.float32)
     parameters = [net.const(scales, np.float32), net.const(np.zeros(4), np.int8)]
     w = net.node("DequantizeLinear", [net.const(weights, np.int8), *parameters], axis=0)
     x = net.qdq(net.node("Conv", [net.image(2), w, bias], kernel_shape=[1, 1]), SCALE, ZERO)
@@ -320,6 +320,26 @@ def test_equal_channels_through_a_depthwise_layer(tmp_path: Path, numerics: Nume
     x = net.conv(net.conv(net.image(2), weights), depthwise, group=4, pad=1)
     found = checked(net.graph(tmp_path, numerics, net.conv(x, net.filters(2, 4, 1, 1))))
     assert kept(found)[:2] == [(0, 1, 2)] * 2
+
+
+@pytest.mark.parametrize("op", ["Conv", "Mul", "PRelu"])
+@pytest.mark.parametrize("same", [True, False])
+def test_equal_channels_through_layers_with_a_weight_a_channel(
+    tmp_path: Path, numerics: Numerics, op: str, same: bool
+) -> None:
+    """Equal stay only those that are weighted alike; and what is weighted alike is equal only if its inputs are."""
+    net = Layers()
+    weights = net.filters(4, 2, 1, 1)
+    weights[3] = weights[1]
+    factors = np.array([30, 40, 30, 40 if same else 41], np.int8)  # 0 and 2 read channels that differ
+    x = net.conv(net.image(2), weights)
+    if op == "Conv":
+        y = net.conv(x, factors.reshape(4, 1, 1, 1), group=4)
+    else:
+        shape = (1, 4, 1, 1) if op == "Mul" else (4, 1, 1)
+        y = net.qdq(net.node(op, [x, net.dq(net.const(factors.reshape(shape)), 0.02, 0)]), SCALE, ZERO)
+    graph = net.graph(tmp_path, numerics, net.conv(y, net.filters(2, 4, 1, 1)))
+    assert kept(checked(graph))[:2] == [(0, 1, 2) if same else (0, 1, 2, 3)] * 2
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -284,12 +284,12 @@ def test_equal_filters_are_computed_once(tmp_path: Path, numerics: Numerics, fir
     np.testing.assert_array_equal(found.ops[1].weights[..., 1], merged)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("what", ["weights", "bias", "scale"])
+@pytest.mark.parametrize("what", ["weights", "bias", "scale", "scale doubled"])
 def test_almost_equal_filters_stay(tmp_path: Path, numerics: Numerics, what: str) -> None:
     net = Layers()
     weights = net.filters(4, 2, 1, 1)
     weights[3] = weights[1]
-    scales = [0.01, 0.01, 0.01, 0.011 if what == "scale" else 0.01]
+    scales = [0.01, 0.01, 0.01, {"scale": 0.011, "scale doubled": 0.02}.get(what, 0.01)]
     if what == "weights":
         weights[3, 0, 0, 0] += 1
     bias = net.const([0, 0, 0, 0.3 if what == "bias" else 0], np.float32)

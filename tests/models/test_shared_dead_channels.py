@@ -46,7 +46,7 @@ def test_every_channel_that_is_left(name: str, numerics: Numerics) -> None:
 
 
 def test_a_third_of_the_filters_of_a_pruned_network_is_zero() -> None:
-    """971 of 2,736; all of them go, and 987 channels that depend on nothing else."""
+    """971 of 2,736; all of them go, and 987 channels that feed or follow only them."""
     graph = load(path_of("mlperf_vww"))
     assert graph.origin is not None
     zero = total = 0

@@ -217,6 +217,7 @@ def compile(
     stream_inputs: Collection[str] = (),
     stream_outputs: Collection[str] = (),
     optimise: Optimise | None = None,
+    dead_channels: bool = True,
     compiler: CompilerChoice = "auto",
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
@@ -234,6 +235,7 @@ def compile(
         stream_outputs: outputs that the firmware hands out row by row through a callback; "*": all.
         optimise: of the plans that fit: "ram": the smallest pool; "speed": the fewest estimated instructions;
             "balanced": the smallest pool with few more. By default "speed" with `ram_bytes`, else "ram".
+        dead_channels: leave out channels that have no influence on the outputs; never changes a result.
         compiler: "auto", "gcc" or "zig".
         ram_bytes, flash_bytes: limits below the target's own. RAM is pool, stack and variables: where a compiler
             is at hand, plans are built here to know the stack.
@@ -242,7 +244,9 @@ def compile(
         VmcuError: with `code` and `problems`, each saying what, where and how to fix.
     """
     chip = load_target(target)
-    graph = load(model, numerics=numerics, input_shapes=input_shapes, states=states)
+    graph = load(
+        model, numerics=numerics, input_shapes=input_shapes, states=states, dead_channels=dead_channels
+    )
     limits = Limits(ram_bytes, flash_bytes)
     compiled = compile_graph(
         graph,

@@ -15,6 +15,7 @@ from vmcu.ir.quantized import Numerics, QuantizedGraph
 from vmcu.memory.check import check
 from vmcu.memory.plan import MemoryPlan, make_plan
 from vmcu.memory.tables import Tables, make_tables
+from vmcu.optimise import drop_dead_channels
 from vmcu.passes import canonicalise
 from vmcu.planning.choose import STACK_ALLOWANCE_BYTES, Choice, Optimise, choose, list_candidates
 from vmcu.planning.cost import DEFAULT_CORE
@@ -53,15 +54,24 @@ def load(
     numerics: Numerics = "onnx",
     input_shapes: Shapes | None = None,
     states: Mapping[str, str] | None = None,
+    dead_channels: bool = True,
 ) -> QuantizedGraph:
     """Reads a model into integer form.
+
+    Args:
+        model: path of the file.
+        numerics: rounding mode.
+        input_shapes: for dynamic dimensions.
+        states: input name -> output name pairs.
+        dead_channels: leave out what has no influence on the outputs (`optimise.drop_dead_channels`).
 
     Raises:
         VmcuError: (INPUT) listing everything that is wrong with the model.
     """
     pairs = None if states is None else [State(i, o) for i, o in states.items()]
     graph = import_model(Path(model), input_shapes=input_shapes or {}, states=pairs)
-    return quantise(canonicalise(graph), numerics)
+    quantised = quantise(canonicalise(graph), numerics)
+    return drop_dead_channels(quantised) if dead_channels else quantised
 
 
 def compile_graph(

@@ -107,6 +107,8 @@ def make_report(
             "flash_total_bytes": flash,
         },
         "macs": graph.macs,
+        "macs_before": graph.original.macs,
+        "channels_removed": graph.channels_removed,
         "instructions": instructions,
         "estimated_instructions": sum(estimated),
         "estimated_cycles": cycles,
@@ -117,6 +119,13 @@ def make_report(
             *checks,
         ],
     }
+
+
+def left_out_text(macs_before: int, channels_removed: int) -> str:
+    """What dead-channel elimination has done; "" where that is nothing."""
+    if not channels_removed:
+        return ""
+    return f"of {macs_before:,}: {channels_removed:,} dead channel{'s' * (channels_removed > 1)} left out"
 
 
 def placement_text(pool_bytes: int, lower_bound_bytes: int) -> str:

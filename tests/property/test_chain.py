@@ -27,7 +27,7 @@ def check_chain(net_bytes: bytes, numerics: Numerics, folder: Path, streamed: tu
     inputs, outputs = ([ALL] if wanted else [] for wanted in streamed)
     graph = load(path, numerics=numerics)
     compiled = compile_graph(graph, "net", streamed=inputs, streamed_outputs=outputs)
-    model, reference = HostModel(compiled, folder), Reference(compiled.graph)
+    model, reference = HostModel(compiled, folder), Reference(compiled.graph.original)
     for batch in random_batch(compiled.graph, INFERENCES).tensors:
         expected = reference.run_tensors(batch)
         for name, found in model.run(batch).items():

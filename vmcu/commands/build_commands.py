@@ -31,7 +31,7 @@ from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import wished
 from vmcu.planning.cost import DEFAULT_CORE, estimate
-from vmcu.report import placement_text
+from vmcu.report import left_out_text, placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, load_target
 
@@ -43,6 +43,7 @@ def open_graph(model: Path, options: dict[str, Any]) -> QuantizedGraph:
         numerics=options["numerics"],
         input_shapes=shapes_mapping(options["input_shapes"]),
         states=states_mapping(options["states"]),
+        dead_channels=options["dead_channels"],
     )
 
 
@@ -146,6 +147,8 @@ def plan(
                 "weights_bytes": compiled.project.weights_bytes,
                 "tables_bytes": compiled.project.tables_bytes,
                 "macs": graph.macs,
+                "macs_before": graph.original.macs,
+                "channels_removed": graph.channels_removed,
                 "optimise": compiled.choice.optimise if compiled.choice else None,
                 "schedule": compiled.choice.chosen.name if compiled.choice else None,
                 "estimated_instructions": estimated,
@@ -167,7 +170,8 @@ def plan(
             click.echo(f"of it state   {made.state_bytes:>12,} bytes that survive between runs")
         flash = compiled.project.weights_bytes + compiled.project.tables_bytes
         click.echo(f"constants     {flash:>12,} bytes of flash (code comes on top)")
-        click.echo(f"MACs          {graph.macs:>12,}")
+        left_out = left_out_text(graph.original.macs, graph.channels_removed)
+        click.echo(f"MACs          {graph.macs:>12,} {left_out}".rstrip())
         click.echo(f"instructions  {estimated:>12,} estimated for {chip.core if chip else DEFAULT_CORE}")
         timing = estimates(estimated, chip, cpi)
         if timing["estimated_cycles"] is not None:
@@ -234,6 +238,7 @@ def compile_command(
             stream_inputs=options["stream_inputs"],
             stream_outputs=options["stream_outputs"],
             optimise=options["optimise"],
+            dead_channels=options["dead_channels"],
             compiler=compiler,  # type: ignore[arg-type]
             ram_bytes=options["ram_bytes"],
             flash_bytes=options["flash_bytes"],
@@ -266,7 +271,7 @@ def print_report(report: dict[str, Any]) -> None:
         ["  weights", flash["weights_bytes"], "bytes", ""],
         ["  tables", flash["tables_bytes"], "bytes", ""],
         ["  code", flash["code_bytes"], "bytes", report["compiler"] or "no compiler found"],
-        ["MACs", report["macs"], "", ""],
+        ["MACs", report["macs"], "", left_out_text(report["macs_before"], report["channels_removed"])],
         ["instructions", report["instructions"], "exact", report["engine"] or "no emulator found"],
         ["  estimated", report["estimated_instructions"], "", "by the cost model, to compare plans"],
         ["cycles", report["estimated_cycles"], "est.", LABEL if report["estimated_cycles"] else NO_ESTIMATE],

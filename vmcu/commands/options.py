@@ -110,6 +110,14 @@ def planning_options(function: F) -> F:
             metavar="[NAME]",
             help="The firmware hands out this output (or every output) row by row; it is never in RAM as a whole.",
         ),
+        click.option(
+            "--no-dead-channels",
+            "dead_channels",
+            is_flag=True,
+            flag_value=False,
+            default=True,
+            help="Compute every channel, also those without influence on the outputs. The outputs are the same.",
+        ),
         click.option("--state", "states", type=Pair(), multiple=True, help="State pair; may be repeated."),
         click.option(
             "--input-shape",

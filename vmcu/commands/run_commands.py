@@ -30,6 +30,7 @@ from vmcu.ir.graph import Array
 from vmcu.save import write_bytes
 from vmcu.verify import Mismatch, compare_golden, verify_model
 from vmcu.verify.onnxruntime import compare_onnxruntime
+from vmcu.verify.original import compare_original
 from vmcu.verify.tflm import compare_tflm
 
 SHOWN_VALUES = 8
@@ -84,6 +85,7 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
         stream_inputs=options["stream_inputs"],
         stream_outputs=options["stream_outputs"],
         optimise=options["optimise"],
+        dead_channels=options["dead_channels"],
         compiler=compiler,  # type: ignore[arg-type]
         ram_bytes=options["ram_bytes"],
         flash_bytes=options["flash_bytes"],
@@ -248,7 +250,8 @@ def verify(
     """Compares generated C with the integer reference, layer by layer, bit for bit.
 
     Random inputs, and those of --golden, run on the emulated chip; every layer of one inference and the
-    outputs of all are compared. With --golden the outputs must equal the expected ones, too.
+    outputs of all are compared. With --golden the outputs must equal the expected ones, too. Where dead
+    channels were left out, outputs and remaining channels must equal those of the whole network.
     """
     made = open_for_run(model, target, compiler, options)
     graph = made.compiled.graph
@@ -278,6 +281,9 @@ def verify(
                 continue
             result = verify_model(made, one, engine)  # type: ignore[arg-type]
             add(f"firmware = reference, {label}", result.mismatches, result.text)
+            if graph.origin is not None:
+                found, text = compare_original(graph, one)
+                add(f"optimised = whole network, {label}", found, text)
             if one is golden_batch and expected is not None:
                 found = compare_golden(graph, result.outputs, expected, key)
                 add(f"firmware = golden {key}", found, f"{len(one)} inferences")

@@ -111,6 +111,19 @@ class StateLink:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What an optimised network was made from.
+
+    Attributes:
+        graph: computes the same outputs.
+        kept: tensor name -> numbers of the channels that are left, ascending; equal to those of `graph` in every value.
+    """
+
+    graph: QuantizedGraph
+    kept: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizedGraph:
     """Integer operators in topological order.
 
@@ -123,6 +136,7 @@ class QuantizedGraph:
         states: persistent tensors.
         sha256: of the model file.
         isa: whose kernels are planned with.
+        origin: of an optimised network.
     """
 
     name: str
@@ -134,6 +148,20 @@ class QuantizedGraph:
     states: tuple[StateLink, ...]
     sha256: str
     isa: Isa = "c"
+    origin: Origin | None = None
+
+    @property
+    def original(self) -> QuantizedGraph:
+        """The network as the model file has it: itself where nothing was optimised."""
+        return self.origin.graph if self.origin else self
+
+    @property
+    def channels_removed(self) -> int:
+        """Channels of the original's tensors that are not computed."""
+        if self.origin is None:
+            return 0
+        tensors = self.origin.graph.tensors
+        return sum(tensors[name].channels - len(kept) for name, kept in self.origin.kept.items())
 
     @property
     def macs(self) -> int:

@@ -356,7 +356,7 @@ class Program:
         rows = [f"/* {self._purpose[0]}", *(f" * {line}" for line in self._purpose[1:])]
         rows[-1] += " */"
         rows += ["#if defined(VMCU_THUMB2_DSP)", f"VMCU_NAKED static void {PLACEHOLDER}("]
-        rows += wrap([f"{p} VMCU_UNUSED" for p in params]) + ["{", "    __asm__("]
+        rows += [*wrap([f"{p} VMCU_UNUSED" for p in params]), "{", "    __asm__("]
         rows += [f'        "{line}\\n"' for line in self._assembly()]
         rows += ["    );", "}", "#else", f"static void {PLACEHOLDER}(", *wrap(params), "{"]
         rows += [f"    {line}" for line in self._c()]

@@ -100,52 +100,6 @@ def make_scaled(
     return Scaled(rescale, start, bounds, np.stack([m, (zero << s) + (1 << (s - 1)), s], axis=1))
 
 
-def words(self) -> int:
-    """Parameters of a channel: multiplier, addend, and in `tflm` its shift."""
-    return 3 if self.numerics == "tflm" else 2
-
-
-def bounds_of(weights: NDArray[np.integer[Any]], bias: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Per output channel (the first axis): no |accumulator|, nor any part of its sum, exceeds it."""
-    sizes = np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(axis=1)
-    return np.asarray(128 * sizes + np.abs(bias.astype(np.int64)), np.int64)
-
-
-def make_rescale(requant: Requant, bounds: NDArray[np.int64]) -> Rescale | None:
-    """The requantisation, or None where its instructions do not cover it.
-
-    Args:
-        bounds: of the accumulators, per channel.
-    """
-    if requant.numerics == "onnx":
-        if requant.clamp_acc or requant.pre_shift > 7:
-            return None
-        return Rescale("onnx", requant.pre_shift, requant.shifts[0] - 32, requant.low, requant.high)
-    if bounds.max() >= 1 << 30 or parameters(requant, bounds) is None:
-        return None
-    return Rescale("tflm", 1, 0, requant.low, requant.high)
-
-
-def parameters(requant: Requant, bounds: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Per channel: multiplier, addend, and in `tflm` the shift; None where they do not fit.
-
-    Shapes: (channels, 2 or 3).
-    """
-    channels = len(bounds)
-    m = np.broadcast_to(np.array(requant.multipliers, np.int64), (channels,))
-    if requant.numerics == "onnx":
-        right = requant.shifts[0] - 32
-        add = (requant.zero_point << right) + (1 << (right - 1))
-        return np.stack([m, np.full(channels, add)], axis=1)
-    s = -np.broadcast_to(np.array(requant.shifts, np.int64), (channels,))
-    # Too small to reach a half after the shift: the output is the zero point, whatever the accumulator.
-    none = (m == 0) | ((s > 0) & (bounds < np.left_shift(1, np.clip(s - 1, 0, 62))))
-    m, s = np.where(none, 0, m), np.where(none, 1, s)
-    if s.min() < 1 or s.max() > MOST_SHIFT or m.min() < 0:
-        return None
-    return np.stack([m, (requant.zero_point << s) + (1 << (s - 1)), s], axis=1)
-
-
 def words(values: NDArray[np.int64]) -> NDArray[np.int32]:
     """As 32-bit words of C, one-dimensional."""
     return (values & 0xFFFFFFFF).astype(np.uint32).view(np.int32).reshape(-1)

@@ -10,6 +10,7 @@ from vmcu.cycles import LABEL, NO_ESTIMATE
 from vmcu.memory.plan import MemoryPlan
 from vmcu.picture.peers import layered_bytes, tflm_head_bytes, unshared_bytes
 from vmcu.picture.scene import Box, Item, Scene
+from vmcu.report import left_out_text
 
 NONE = "\u2013"  # what was not measured
 NO_COMPILER = "no compiler found"
@@ -68,11 +69,12 @@ def tiles(scene: Scene, report: Mapping[str, Any]) -> list[Figure]:
     """The figures a reader looks for first."""
     memory, flash = report["memory"], report["flash"]
     built = report["compiler"] is not None
+    left_out = left_out_text(report["macs_before"], report["channels_removed"])
     return [
         Figure("pool", _number(scene.pool_bytes), "bytes", f"{_ratio(scene)} times its lower bound"),
         _tile("RAM in total", memory["ram_total_bytes"], "bytes", "pool, stack and statics", NO_COMPILER),
         _tile("flash", flash["flash_total_bytes"], "bytes", "weights, tables and code", NO_COMPILER),
-        _tile("work", report["macs"], "MACs", "per inference", ""),
+        _tile("work", report["macs"], "MACs", ", ".join(filter(None, ("per inference", left_out))), ""),
         _tile(
             "instructions",
             report["instructions"],
@@ -81,6 +83,11 @@ def tiles(scene: Scene, report: Mapping[str, Any]) -> list[Figure]:
             NO_RUN if built else NO_COMPILER,
         ),
     ]
+
+
+def _channels(report: Mapping[str, Any]) -> str:
+    removed = report["channels_removed"]
+    return f"{removed:,} channel{'' if removed == 1 else 's'}"
 
 
 def _tile(name: str, value: int | None, unit: str, method: str, missing: str) -> Figure:
@@ -139,6 +146,12 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
     ]
     work = [
         Figure("MACs", _number(report["macs"]), "", "from the shapes of Conv and Dense"),
+        Figure(
+            "MACs before",
+            _number(report["macs_before"]),
+            "",
+            f"of the model file; left out, without influence on the outputs: {_channels(report)}",
+        ),
         Figure("instructions", _number(report["instructions"]), "", f"exact, {engine}" if engine else NO_RUN),
         Figure(
             "cycles",

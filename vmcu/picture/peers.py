@@ -47,8 +47,11 @@ def layered_bytes(plan: MemoryPlan) -> int:
 
 
 def tflm_head_bytes(graph: QuantizedGraph) -> int:
-    """Estimate of the head of TFLite Micro's arena: activations, without states and persistent buffers."""
-    return greedy_bytes(whole_tensors(graph))
+    """Estimate of the head of TFLite Micro's arena: activations, without states and persistent buffers.
+
+    It computes the network as the file has it, dead channels included.
+    """
+    return greedy_bytes(whole_tensors(graph.original))
 
 
 def unshared_bytes(plan: MemoryPlan) -> int:

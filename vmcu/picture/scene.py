@@ -158,8 +158,8 @@ def make_scene(plan: MemoryPlan) -> Scene:
         op = schedule.steps[step]
         size = schedule.kernels[step].scratch_bytes
         name = f"working memory of {op.kind}"
-        boxes = tuple(Box(0, 1, address, size, *life) for life in plan.scratch_lives[step])
-        found.append(("", Item(name, "scratch", 1, size, 1, step, boxes)))
+        lives = tuple(Box(0, 1, address, size, *life) for life in plan.scratch_lives[step])
+        found.append(("", Item(name, "scratch", 1, size, 1, step, lives)))
     found.sort(key=lambda pair: (min(b.born for b in pair[1].boxes), pair[1].maker or 0))
     items = tuple(item for _, item in found)
     number = {name: n for n, (name, _) in enumerate(found) if name}

@@ -236,7 +236,8 @@ def test_compile(files: Path, here: Path) -> None:
     found = vmcu("compile", files / "net.onnx", "-t", "cortex-m4", "-o", "out", "--no-measure")
     assert found.code == 0 and found.err == ""
     assert found.out.startswith(
-        "wrote out: CMakeLists.txt, net.c, net.h, net_data.h, report.html, report.json, vmcu_math.h"
+        "wrote out: CMakeLists.txt, net.c, net.h, net_data.h, report.html, report.json, vmcu_dsp.h, "
+        "vmcu_math.h"
     )
     report = json.loads((here / "out" / "report.json").read_text())
     assert report["files"] == sorted(p.name for p in (here / "out").iterdir())

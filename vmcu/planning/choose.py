@@ -24,6 +24,7 @@ from vmcu.targets import load_target
 
 Optimise = Literal["ram", "balanced", "speed"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
+MOST_PLACED = 8  # candidates that are placed for the smallest pool, those of the least lower bounds
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
 MOST_TILED = 3  # schedules with tiles
 WORTH_TRYING = 1.02  # quick pool / least quick pool at which a better placement is still searched for
@@ -165,7 +166,7 @@ def _smallest(candidates: Sequence[Candidate]) -> Candidate:
     least: float = inf
     placed: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (c.bound_bytes, c.instructions)):
-        if candidate.bound_bytes < least:
+        if candidate.bound_bytes < least and len(placed) < MOST_PLACED:
             placed.append(candidate)
             least = min(least, candidate.quick_plan.pool_bytes)
     placed.sort(key=lambda c: (c.quick_plan.pool_bytes, c.instructions))

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from vmcu.ops.base import PLACEHOLDER, Function
 
@@ -27,7 +27,6 @@ REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", 
 PUSHED_BYTES = 4 * 13  # r0-r11 and lr
 WORDS = "const int32_t *"
 LINE_CHARS = 100
-PROLOGUE, EPILOGUE = 1, 2  # instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,17 @@ class Program:
         stem: start of its C name.
         purpose: comment above it.
         params: (name, C type) of the parameters.
+
+    Attributes:
+        guard: C macro that is defined where the assembly may run.
+        entry, leave: its first and last instructions.
+        saved: bytes that `entry` pushes below the first four parameters.
     """
+
+    guard: ClassVar[str] = "VMCU_THUMB2_DSP"
+    entry: ClassVar[tuple[str, ...]] = ("push {r0-r11, lr}",)
+    leave: ClassVar[tuple[str, ...]] = ("add sp, #16", "pop {r4-r11, pc}")
+    saved: ClassVar[int] = 0
 
     def __init__(self, stem: str, purpose: Sequence[str], params: Sequence[tuple[str, str]]) -> None:
         self._stem, self._purpose, self._params = stem, tuple(purpose), tuple(params)
@@ -275,7 +284,7 @@ class Program:
 
     def count(self, trips: Mapping[str, int]) -> int:
         """Instructions of one call, from how often each loop's body runs in all."""
-        total = PROLOGUE + EPILOGUE
+        total = sum(not line.startswith(".") for line in (*self.entry, *self.leave))
         for line in self._lines:
             if line.asm and not line.asm.endswith(":") and not line.asm.startswith("."):
                 total += line.times * (trips[line.loop] if line.loop else 1)
@@ -289,7 +298,7 @@ class Program:
         ]
         rows = [f"/* {self._purpose[0]}", *(f" * {line}" for line in self._purpose[1:])]
         rows[-1] += " */"
-        rows += ["#if defined(VMCU_THUMB2_DSP)", f"VMCU_NAKED static void {PLACEHOLDER}("]
+        rows += [f"#if defined({self.guard})", f"VMCU_NAKED static void {PLACEHOLDER}("]
         rows += wrap([f"{p} VMCU_UNUSED" for p in params]) + ["{", "    __asm__("]
         rows += [f'        "{line}\\n"' for line in self._assembly()]
         rows += ["    );", "}", "#else", f"static void {PLACEHOLDER}(", *wrap(params), "{"]
@@ -298,9 +307,7 @@ class Program:
         return Function(self._stem, "\n".join(rows) + "\n")
 
     def _assembly(self) -> list[str]:
-        lines = ["push {r0-r11, lr}"]
-        lines += [line.asm for line in self._lines if line.asm]
-        return [*lines, "add sp, #16", "pop {r4-r11, pc}"]
+        return [*self.entry, *(line.asm for line in self._lines if line.asm), *self.leave]
 
     def _c(self) -> list[str]:
         lines = []
@@ -327,7 +334,7 @@ class Program:
 
     def _slot(self, param: str) -> int:
         index = [name for name, _ in self._params].index(param)
-        return 4 * index if index < 4 else PUSHED_BYTES + 4 * (index - 4)
+        return 4 * index + self.saved if index < 4 else PUSHED_BYTES + 4 * (index - 4)
 
     def _add(self, asm: str, c: str) -> None:
         self._lines.append(_Line(asm, c, self._loops[-1], self._times))

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
 from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels.small.common import SMALL
+from vmcu.kernels.small.convolution import convolution_kernel
+from vmcu.kernels.small.depthwise import depthwise_kernel
 from vmcu.kernels.windows import window_kernels
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights, numbers
 from vmcu.ops.columns import Columns
@@ -135,6 +138,8 @@ class Conv2D(QOp):
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
         plain = self.kernel(ins, out)
+        if isa in SMALL:
+            return self._small(ins, out, isa) or (plain,)
         if isa not in ("armv7e-m", "armv8.1-m") or self.groups > 1:
             return (plain,)
         columns = self._columns()
@@ -148,6 +153,24 @@ class Conv2D(QOp):
             uses_row=columns.uses_row(ins[0], out),
         )
         return found if found and found[-1].scratch_bytes == 0 else (*found, plain)
+
+    def _small(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+        columns = self._columns()
+        found = None
+        if self.groups == 1:
+            found = convolution_kernel(
+                isa,
+                self.weights,
+                self.bias,
+                self.requant,
+                columns.context(ins[0], out),
+                stride=self.strides[1],
+                pad_value=self.input_zero_point,
+                uses_row=columns.uses_row(ins[0], out),
+            )
+        elif self.weights.shape[0] == self.groups and self.weights.shape[3] == 1:
+            found = depthwise_kernel(isa, self.weights[..., 0], self.bias, self.requant, columns, ins[0], out, self.input_zero_point)
+        return (found,) if found else ()
 
     def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         return out.rows * out.cols * int(self.weights.size)

@@ -1,0 +1,265 @@
+"""Products of int8 vectors with a matrix of weights on small cores: the inner part of convolutions and dense layers.
+
+**Weights** lie in the order in which they are read: by block of channels, position in the window, channel of the block. A
+block's accumulators stay in registers.
+
+**Cortex-M3**: two pixels at a constant distance times four channels, or one pixel times up to eight: a load per activation and
+per weight, an MLA per product, 14 instructions per 8 products.
+
+**Cortex-M0+**: one pixel times up to eight channels, five of whose accumulators lie in high registers. MULS overwrites a factor, so each
+product takes a load of its weight, MULS and ADD, and a second pixel would save nothing. Weights are stored with 128 added: LDRB has an
+offset, LDRSB has none. The sum of the activations is kept beside the others; 128 times it is subtracted at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.kernels.assembly import Program, Reg
+from vmcu.kernels.matmul import Routine
+from vmcu.kernels.small.assembly import MOST_OFFSET, Thumb1, Thumb2, counted
+from vmcu.kernels.small.common import Scale, as_words, onnx_addend, rescale_thumb1, rescale_thumb2, scale_parameters
+from vmcu.quant.requantise import Requant
+
+MOST_CHANNELS = 8
+PAIR_CHANNELS = 4
+MOST_STEPS = 8  # unrolled
+LDRB_OFFSETS = 32  # that LDRB reaches in Thumb-1
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A routine's sizes.
+
+    Attributes:
+        scale: requantisation.
+        pixels: 1 or 2.
+        channels: of a block.
+        rows: pointers to runs of activations.
+        run: bytes of each.
+        distance: between the pixels, in bytes of input.
+        out_distance: and of output.
+    """
+
+    scale: Scale
+    pixels: int
+    channels: int
+    rows: int
+    run: int
+    distance: int = 0
+    out_distance: int = 0
+
+    @property
+    def possible(self) -> bool:
+        """Do its offsets fit in the instructions?"""
+        if self.scale.thumb1:
+            return self.pixels == 1
+        return max(self.run, self.distance, self.out_distance + self.channels) <= MOST_OFFSET
+
+
+def pack_weights(rows: NDArray[np.integer[Any]], block: int, scale: Scale) -> NDArray[np.int8]:
+    """Weights (channels, depth) in the order in which the routines read them; the last block may be smaller."""
+    given = (rows.astype(np.int64) + (128 if scale.thumb1 else 0)) & 0xFF
+    parts = [given[i : i + block].T.reshape(-1) for i in range(0, len(rows), block)]
+    return np.concatenate(parts).astype(np.uint8).view(np.int8)
+
+
+def pack_parameters(bias: NDArray[np.int32], requant: Requant, block: int, scale: Scale) -> NDArray[np.int32]:
+    """Per block its starting values and requantisation."""
+    after = scale_parameters(scale, requant, len(bias))
+    parts: list[NDArray[np.int64]] = []
+    for i in range(0, len(bias), block):
+        parts.append(bias[i : i + block].astype(np.int64))
+        if scale.rescale.numerics == "onnx" and not scale.thumb1:
+            parts.append(np.array([onnx_addend(scale, requant)]))
+        parts.append(after[i : i + block].reshape(-1))
+    return as_words(np.concatenate(parts))
+
+
+@lru_cache(maxsize=256)
+def product(shape: Shape, blocks: int) -> Routine:
+    """The routine, and the instructions of a call for so many blocks.
+
+    It is f(rows, weights, parameters, out, row, rows_end, offset, [index,] weights_end): the activations are at `offset` of each of
+    rows..rows_end, and row is a copy of rows. In Thumb-1 `offset` is that of the run's end, and index is minus its length.
+    """
+    names = [
+        *(("rows", "const int8_t *const *"), ("weights", "const int8_t *"), ("parameters", "const int32_t *")),
+        *(("out", "int8_t *"), ("row", "const int8_t *const *"), ("rows_end", "const int8_t *const *")),
+        ("offset", "int32_t"),
+        *([("index", "int32_t")] if shape.scale.thumb1 else []),
+        ("weights_end", "const int8_t *"),
+    ]
+    count = "Two pixels" if shape.pixels == 2 else "One pixel"
+    purpose = [f"{count} times a matrix of weights, {shape.channels} channels at a time."]
+    unrolled = _thumb1 if shape.scale.thumb1 else _thumb2
+    kind = Thumb1 if shape.scale.thumb1 else Thumb2
+    p = kind(f"product_{shape.pixels}x{shape.channels}", purpose, names)
+    u = unrolled(p, shape)  # type: ignore[arg-type]
+    rows = blocks * shape.rows
+    return Routine(p.function(), counted(p, {"block": blocks, "row": rows, "step": rows * shape.run // u}))
+
+
+def _divisor(count: int, most: int) -> int:
+    return max(d for d in range(1, most + 1) if count % d == 0)
+
+
+def _thumb2(p: Thumb2, s: Shape) -> int:
+    """Writes it; the steps of a loop's body."""
+    first = p.numbers("acc", range(4, 4 + s.channels))
+    second = p.numbers("second", range(8, 8 + s.channels)) if s.pixels == 2 else ()
+    x, w, a, b, v = p.source("x", 0), p.source("w", 1), p.number("a", 2), p.number("b", 3), p.number("v", 12)
+    end, start = p.source("x_end", 13), p.source("start", 12)
+    u = _divisor(s.run, max(2, MOST_STEPS * 4 // (s.pixels * s.channels)))
+
+    def step() -> None:
+        with p.repeat(u):
+            if s.pixels == 2:
+                p.byte(b, x, offset=s.distance)
+            p.byte(a, x, step=1)
+            for c in range(s.channels):
+                p.byte(v, w, step=1)
+                p.multiply_add(first[c], a, v)
+                if s.pixels == 2:
+                    p.multiply_add(second[c], b, v)
+
+    def run() -> None:
+        p.get(p.number("off", 13), "offset")
+        p.advance(x, p.number("off", 13))
+        if u == s.run:
+            step()
+            return
+        p.point(end, x, s.run)
+        with p.until("step", x, end):
+            step()
+
+    p.get(w, "weights")
+    with p.until("block", w, "weights_end", p.source("stop", 2)):
+        p.get(start, "parameters")
+        p.load_all(first, start)
+        p.put("parameters", start)
+        for to, value in zip(second, first, strict=False):
+            p.move(to, value)
+        row = p.rows("at", 12)
+        p.get(row, "rows")
+        if s.rows == 1:
+            p.next_row(x, row)
+            run()
+        else:
+            with p.until("row", row, "rows_end", p.rows("rows_stop", 13)):
+                p.next_row(x, row)
+                p.put("row", row)
+                run()
+                p.get(row, "row")
+        _finish_thumb2(p, s, (first, second))
+    return u
+
+
+def _finish_thumb2(p: Thumb2, s: Shape, accs: Sequence[Sequence[Reg]]) -> None:
+    tflm = s.scale.rescale.numerics == "tflm"
+    source, t, low = p.source("rest", 0), p.number("t", 1), p.number("low", 13)
+    m, add, shift = p.number("m", 2), p.number("c", 3), p.number("shift", 12)
+    if tflm:
+        p.put("weights", p.source("w", 1))  # its register is needed
+    p.get(source, "parameters")
+    if not tflm:
+        p.load(add, source, step=4)
+    for c in range(s.channels):
+        if tflm:
+            p.load_all((m, add, shift), source)
+        else:
+            p.load(m, source, step=4)
+        for acc in accs[: s.pixels]:
+            rescale_thumb2(p, s.scale, acc[c], m, add, shift, t, low)
+    p.put("parameters", source)
+    to = p.target("to", 0)
+    p.get(to, "out")
+    for i, acc in enumerate(accs[: s.pixels]):
+        for c in range(s.channels):
+            p.store_byte(acc[c], to, offset=i * s.out_distance + c)
+    p.advance(to, s.channels)
+    p.put("out", to)
+    if tflm:
+        p.get(p.source("w", 1), "weights")
+
+
+def _thumb1(p: Thumb1, s: Shape) -> int:
+    """Writes it; the steps of a loop's body."""
+    acc = p.numbers("acc", range(5, 5 + s.channels))
+    x, i, w, v, t = p.source("x", 0), p.number("i", 1), p.source("w", 2), p.number("v", 3), p.number("t", 4)
+    total = p.number("total", 13)
+    u = _divisor(s.run, min(MOST_STEPS, LDRB_OFFSETS // s.channels))
+
+    def run() -> None:
+        p.get(p.number("off", 4), "offset")
+        p.forward_by(x, p.number("off", 4))
+        p.get(i, "index")
+        with p.down_to_zero("step", i):
+            for k in range(u):
+                p.byte(v, x, i)
+                p.plus(total, v)
+                for c in range(s.channels):
+                    p.unsigned_byte(t, w, k * s.channels + c)
+                    p.multiply(t, v)
+                    p.plus(acc[c], t)
+                if k == u - 1:
+                    p.forward(w, u * s.channels)
+                p.plus_constant(i, 1)
+
+    p.get(w, "weights")
+    with p.until_far("block", w, "weights_end", p.source("stop", 0)):
+        start = p.source("start", 0)
+        p.get(start, "parameters")
+        _load_thumb1(p, acc, start, (i, v, t))
+        p.put("parameters", start)
+        p.constant(t, 0)
+        p.copy(total, t)
+        row = p.rows("at", 4)
+        p.get(row, "rows")
+        if s.rows == 1:
+            p.row(x, row)
+            run()
+        else:
+            with p.until_far("row", row, "rows_end", p.rows("rows_stop", 3)):
+                p.row(x, row)
+                p.put("row", row)
+                run()
+                p.get(row, "row")
+        p.put("weights", w)
+        p.copy(t, total)
+        p.negative_shifted(t, 7)
+        p.copy(total, t)
+        source, to = p.source("rest", 0), p.target("to", 4)
+        p.get(source, "parameters")
+        p.get(to, "out")
+        parts = (p.number("m0", 1), p.number("m1", 2), p.number("m2", 3))
+        for c in range(s.channels):
+            a = acc[c]
+            if a.number > 7:
+                a = p.number("a", 5)
+                p.copy(a, acc[c])
+            p.plus(a, total)
+            rescale_thumb1(p, s.scale, a, parts, source)
+            p.store_byte(parts[0], to, offset=c)
+        p.forward(to, s.channels)
+        p.put("out", to)
+        p.put("parameters", source)
+        p.get(w, "weights")
+    return u
+
+
+def _load_thumb1(p: Program, acc: Sequence[Reg], start: Reg, spare: Sequence[Reg]) -> None:
+    """Consecutive words into accumulators, low and high."""
+    assert isinstance(p, Thumb1)
+    p.load_all(acc[:3], start)
+    for i in range(3, len(acc), len(spare)):
+        part = acc[i : i + len(spare)]
+        p.load_all(spare[: len(part)], start)
+        for to, value in zip(part, spare, strict=False):
+            p.copy(to, value)

@@ -49,6 +49,11 @@ static inline int32_t vmcu_sub(int32_t a, int32_t b)
     return vmcu_wrap((uint32_t)a - (uint32_t)b);
 }
 
+static inline int32_t vmcu_shl(int32_t a, int32_t bits)
+{
+    return vmcu_wrap((uint32_t)a << bits);
+}
+
 /* The halves of a word, with their sign. */
 static inline int32_t vmcu_low(int32_t word)
 {

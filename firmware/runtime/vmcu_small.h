@@ -29,11 +29,6 @@ static inline int32_t vmcu_mla(int32_t a, int32_t b, int32_t acc)
     return vmcu_add(vmcu_mul(a, b), acc);
 }
 
-static inline int32_t vmcu_shl(int32_t a, int32_t by)
-{
-    return vmcu_wrap((uint32_t)a << by);
-}
-
 /* Upper word of c * 2^32 + low + a * b. */
 static inline int32_t vmcu_smlal(int32_t a, int32_t b, int32_t c, uint32_t low)
 {

@@ -27,6 +27,7 @@ REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", 
 PUSHED_BYTES = 4 * 13  # r0-r11 and lr
 WORDS = "const int32_t *"
 LINE_CHARS = 100
+PART_CHARS = 3000  # then a string ends; C99 compilers need not take more than 4095
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,14 @@ class Program:
         guard: C macro that is defined where the assembly may run.
         entry, leave: its first and last instructions.
         saved: bytes that `entry` pushes below the first four parameters.
+        syntax: directives before the text, and again where it continues.
     """
 
     guard: ClassVar[str] = "VMCU_THUMB2_DSP"
     entry: ClassVar[tuple[str, ...]] = ("push {r0-r11, lr}",)
     leave: ClassVar[tuple[str, ...]] = ("add sp, #16", "pop {r4-r11, pc}")
     saved: ClassVar[int] = 0
+    syntax: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, stem: str, purpose: Sequence[str], params: Sequence[tuple[str, str]]) -> None:
         self._stem, self._purpose, self._params = stem, tuple(purpose), tuple(params)
@@ -284,7 +287,7 @@ class Program:
 
     def count(self, trips: Mapping[str, int]) -> int:
         """Instructions of one call, from how often each loop's body runs in all."""
-        total = sum(not line.startswith(".") for line in (*self.entry, *self.leave))
+        total = len(self.entry) + len(self.leave)
         for line in self._lines:
             if line.asm and not line.asm.endswith(":") and not line.asm.startswith("."):
                 total += line.times * (trips[line.loop] if line.loop else 1)
@@ -299,9 +302,10 @@ class Program:
         rows = [f"/* {self._purpose[0]}", *(f" * {line}" for line in self._purpose[1:])]
         rows[-1] += " */"
         rows += [f"#if defined({self.guard})", f"VMCU_NAKED static void {PLACEHOLDER}("]
-        rows += wrap([f"{p} VMCU_UNUSED" for p in params]) + ["{", "    __asm__("]
-        rows += [f'        "{line}\\n"' for line in self._assembly()]
-        rows += ["    );", "}", "#else", f"static void {PLACEHOLDER}(", *wrap(params), "{"]
+        rows += [*wrap([f"{p} VMCU_UNUSED" for p in params]), "{"]
+        for part in _parts(self._assembly(), self.syntax):
+            rows += ["    __asm__(", *(f'        "{line}\\n"' for line in part), "    );"]
+        rows += ["}", "#else", f"static void {PLACEHOLDER}(", *wrap(params), "{"]
         rows += [f"    {line}" for line in self._c()]
         rows += ["}", "#endif"]
         return Function(self._stem, "\n".join(rows) + "\n")
@@ -322,6 +326,7 @@ class Program:
             lines += [f"{stem} {', '.join(names[i : i + 8])};" for i in range(0, len(names), 8)]
         if "rept" in used:
             lines.append("int32_t rept;")
+        lines += [f"(void){name}_;" for name, _ in self._params if f"{name}_" not in used]
         depth = 0
         for line in self._lines:
             if line.c.startswith("}"):
@@ -338,6 +343,18 @@ class Program:
 
     def _add(self, asm: str, c: str) -> None:
         self._lines.append(_Line(asm, c, self._loops[-1], self._times))
+
+
+def _parts(lines: Sequence[str], syntax: Sequence[str]) -> list[list[str]]:
+    """The lines in pieces that a string of C99 can hold, cut outside repetitions."""
+    parts = [list(syntax)]
+    repeated = False
+    for line in lines:
+        repeated = (repeated or line.startswith(".rept")) and line != ".endr"
+        parts[-1].append(line)
+        if not repeated and sum(len(one) + 1 for one in parts[-1]) > PART_CHARS:
+            parts.append(list(syntax))
+    return [part for part in parts if len(part) > len(syntax)]
 
 
 def wrap(params: Sequence[str]) -> list[str]:

@@ -127,7 +127,7 @@ def list_candidates(graph: QuantizedGraph, core: str = DEFAULT_CORE) -> tuple[Ca
             listed.append(schedule)
             found.append(Candidate(name, with_kernels(schedule, lower_bound(schedule)), core))
             fast = with_kernels(schedule, inf)
-            if fast.kernels != found[-1].schedule.kernels:
+            if [k.template for k in fast.kernels] != [k.template for k in found[-1].schedule.kernels]:
                 found.append(Candidate(name, fast, core))
     return tuple(found)
 

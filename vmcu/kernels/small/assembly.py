@@ -33,6 +33,10 @@ class Thumb2(Program):
         """acc += a * b."""
         self._add(f"mla {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", f"{acc.name} = vmcu_mla({a.name}, {b.name}, {acc.name});")
 
+    def twice(self, x: Reg) -> None:
+        """x = 2 * x."""
+        self._add(f"lsl {x.asm}, {x.asm}, #1", f"{x.name} = vmcu_shl({x.name}, 1);")
+
     def upper(self, x: Reg, m: Reg, low: Reg) -> None:
         """x = x * m / 2^32, rounded down; `low` is lost."""
         self._add(f"smull {low.asm}, {x.asm}, {x.asm}, {m.asm}", f"{x.name} = vmcu_smlal({x.name}, {m.name}, 0, 0U);")
@@ -50,7 +54,6 @@ class Thumb1(Program):
 
     guard: ClassVar[str] = "VMCU_THUMB1"
     entry: ClassVar[tuple[str, ...]] = (
-        ".syntax unified",
         "push {r0-r7, lr}",
         *(f"mov r{n - 4}, r{n}" for n in (8, 9, 10, 11)),
         "push {r4-r7}",
@@ -62,6 +65,7 @@ class Thumb1(Program):
         "pop {r4-r7, pc}",
     )
     saved: ClassVar[int] = 16
+    syntax: ClassVar[tuple[str, ...]] = (".syntax unified",)
 
     def copy(self, to: Reg, a: Reg) -> None:
         """to = a; any registers."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.ir.quantized import Isa
-from vmcu.kernels.small.common import Scale, make_scale
+from vmcu.kernels.small.common import Scale, make_scaled
 from vmcu.kernels.small.product import (
     MOST_CHANNELS,
     PAIR_CHANNELS,
@@ -75,13 +75,14 @@ def convolution_kernel(
         stride: of columns.
         pad_value: content of the padding.
     """
-    scale = make_scale(isa, weights, bias, requant)
+    scaled = make_scaled(isa, weights, bias, requant)
     m, kh, kw, channels = weights.shape
     straight = where["tiles"] == 1 and (where["dilation"] == 1 or kw == 1)
     padded, cols = bool(where["padded_cols"]), int(str(where["out_cols"]))
     tapped = padded or not straight
-    if scale is None or (tapped and kh * kw > MOST_TAPS):
+    if scaled is None or (tapped and kh * kw > MOST_TAPS):
         return None
+    scale = scaled.scale
     one = Shape(scale, 1, 1, kh, kw * channels)
     two = replace(one, pixels=2, distance=stride * channels, out_distance=m)
     pairs = straight and cols > 1 and replace(two, channels=PAIR_CHANNELS).possible
@@ -130,8 +131,8 @@ def convolution_kernel(
         "last_pair": cols - 2,
     }
     constants = (
-        ConstArray("weights", partial(pack_weights, weights.reshape(m, -1), blocks.size, scale), "weights"),
-        ConstArray("parameters", partial(pack_parameters, bias, requant, blocks.size, scale), "tables"),
+        ConstArray("weights", partial(pack_weights, scaled, blocks.size), "weights"),
+        ConstArray("parameters", partial(pack_parameters, scaled, blocks.size), "tables"),
     )
     return Kernel(
         "product_small",
@@ -173,5 +174,4 @@ def dense_kernel(
 
 def _block_words(scale: Scale, size: int) -> int:
     """Parameters of a block."""
-    shared = int(scale.rescale.numerics == "onnx" and not scale.thumb1)
-    return size * (1 + scale.words) + shared
+    return size * (1 + scale.words) + scale.shared

@@ -18,17 +18,8 @@ from numpy.typing import NDArray
 
 from vmcu.ir.quantized import Isa, Tensor
 from vmcu.kernels.assembly import Reg
-from vmcu.kernels.matmul import Routine
 from vmcu.kernels.small.assembly import MOST_OFFSET, Thumb1, Thumb2, counted
-from vmcu.kernels.small.common import (
-    Scale,
-    as_words,
-    make_scale,
-    onnx_addend,
-    rescale_thumb1,
-    rescale_thumb2,
-    scale_parameters,
-)
+from vmcu.kernels.small.common import Routine, Scale, Scaled, as_words, make_scaled, rescale_thumb1, rescale_thumb2
 from vmcu.ops.base import ConstArray, Function, Kernel
 from vmcu.ops.columns import Columns
 from vmcu.quant.requantise import Requant
@@ -98,31 +89,25 @@ class Strip:
         return self.pixels <= MOST_PIXELS and self.live_weights <= 9 - self.pixels and reach <= MOST_OFFSET
 
 
-def channel_words(scale: Scale, taps: int) -> int:
-    """Words of a channel's constants."""
-    shared = int(scale.rescale.numerics == "onnx" and not scale.thumb1)
-    return 1 + -(-taps // 4) + scale.words + shared
-
-
-def pack(weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant, scale: Scale) -> NDArray[np.int32]:
-    """All constants; weights are (channels, rows, columns)."""
-    m = len(bias)
-    flat = weights.reshape(m, -1)
+def pack(scaled: Scaled) -> NDArray[np.int32]:
+    """All constants."""
+    m = len(scaled.bias)
+    flat = scaled.weights.reshape(m, -1)
     taps = np.zeros((m, -(-flat.shape[1] // 4) * 4), np.int8)
     taps[:, : flat.shape[1]] = flat
+    shared = np.broadcast_to(scaled.shared, (m, len(scaled.shared)))
     words = taps.view("<i4").astype(np.int64)
-    parts = [bias.astype(np.int64)[:, None], words, scale_parameters(scale, requant, m)]
-    if scale.rescale.numerics == "onnx" and not scale.thumb1:
-        parts.append(np.full((m, 1), onnx_addend(scale, requant)))
-    return as_words(np.concatenate(parts, axis=1)).reshape(-1)
+    return as_words(np.concatenate([scaled.bias[:, None], words, scaled.parameters, shared], axis=1)).reshape(-1)
 
 
 @lru_cache(maxsize=256)
 def strip(s: Strip) -> Routine:
-    """The routine f(rows, weights, out, from, rows_end, weights_end): from is the offset of the first column in the rows."""
+    """The routine f(rows, weights, out, from, [rows_end,] weights_end): from is the offset of the first column in the rows;
+    rows_end is left out where few rows are written out."""
     names = [
         *(("rows", "const int8_t *const *"), ("weights", "const int32_t *"), ("out", "int8_t *"), ("from", "int32_t")),
-        *(("rows_end", "const int8_t *const *"), ("weights_end", "const int32_t *")),
+        *((("rows_end", "const int8_t *const *"),) if s.kernel[0] > MOST_ROWS_UNROLLED else ()),
+        ("weights_end", "const int32_t *"),
     ]
     kind = Thumb1 if s.scale.thumb1 else Thumb2
     p = kind(f"strip_{s.pixels}", [f"{s.pixels} neighbouring pixels of every channel, each filtered by its own weights."], names)
@@ -168,7 +153,7 @@ def _thumb2(p: Thumb2, s: Strip) -> None:
             p.advance(w, s.pad_bytes)
         m, add, shift = p.number("m", 1), p.number("add", 2), p.number("shift", 13)
         t, low = p.number("t", 10), p.number("low", 11)
-        p.load_all((m, add, shift) if s.scale.rescale.numerics == "tflm" else (m, add), w)
+        p.load_all((m, add, shift) if s.scale.numerics == "tflm" else (m, add), w)
         for a in acc:
             rescale_thumb2(p, s.scale, a, m, add, shift, t, low)
         to = p.target("to", 0)
@@ -263,9 +248,10 @@ def depthwise_kernel(
     pad_value: int,
 ) -> Kernel | None:
     """A depthwise convolution, weights (channels, rows, columns); None where these routines cannot."""
-    scale = make_scale(isa, weights, bias, requant)
-    if scale is None or x.tiles > 1 or out.tiles > 1:
+    scaled = make_scaled(isa, weights, bias, requant)
+    if scaled is None or x.tiles > 1 or out.tiles > 1:
         return None
+    scale = scaled.scale
     m, kh, kw = weights.shape
 
     def cut(start: int, pixels: int) -> Strip:
@@ -296,11 +282,11 @@ def depthwise_kernel(
             start = max(0, col * columns.stride - columns.pad) * m if one.left < one.inside else 0
             calls.append({"word": word, "count": 1, "out": col * m, "from": start, "out_step": size * m, "step": size * columns.stride * m})
         col += size
-    words = channel_words(scale, kh * kw)
+    words = 1 + -(-kh * kw // 4) + scale.words + scale.shared
     return Kernel(
         "depthwise_small",
-        {"strips": calls, "kernel_h": kh, "words": words * m, "loops": any(c["count"] != 1 for c in calls)},
-        (ConstArray("weights", partial(pack, weights, bias, requant, scale), "weights"),),
+        {"strips": calls, "rows_end": f"in + {kh}, " if kh > MOST_ROWS_UNROLLED else "", "words": words * m, "loops": any(c["count"] != 1 for c in calls)},
+        (ConstArray("weights", partial(pack, scaled), "weights"),),
         pad_value=pad_value,
         functions=functions,
         instructions=work,

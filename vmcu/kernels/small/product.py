@@ -16,16 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg
-from vmcu.kernels.matmul import Routine
 from vmcu.kernels.small.assembly import MOST_OFFSET, Thumb1, Thumb2, counted
-from vmcu.kernels.small.common import Scale, as_words, onnx_addend, rescale_thumb1, rescale_thumb2, scale_parameters
-from vmcu.quant.requantise import Requant
+from vmcu.kernels.small.common import Routine, Scale, Scaled, as_words, rescale_thumb1, rescale_thumb2
 
 MOST_CHANNELS = 8
 PAIR_CHANNELS = 4
@@ -63,22 +60,19 @@ class Shape:
         return max(self.run, self.distance, self.out_distance + self.channels) <= MOST_OFFSET
 
 
-def pack_weights(rows: NDArray[np.integer[Any]], block: int, scale: Scale) -> NDArray[np.int8]:
-    """Weights (channels, depth) in the order in which the routines read them; the last block may be smaller."""
-    given = (rows.astype(np.int64) + (128 if scale.thumb1 else 0)) & 0xFF
+def pack_weights(scaled: Scaled, block: int) -> NDArray[np.int8]:
+    """Weights in the order in which the routines read them; the last block may be smaller."""
+    rows = scaled.weights.reshape(len(scaled.bias), -1).astype(np.int64)
+    given = (rows + (128 if scaled.scale.thumb1 else 0)) & 0xFF
     parts = [given[i : i + block].T.reshape(-1) for i in range(0, len(rows), block)]
     return np.concatenate(parts).astype(np.uint8).view(np.int8)
 
 
-def pack_parameters(bias: NDArray[np.int32], requant: Requant, block: int, scale: Scale) -> NDArray[np.int32]:
+def pack_parameters(scaled: Scaled, block: int) -> NDArray[np.int32]:
     """Per block its starting values and requantisation."""
-    after = scale_parameters(scale, requant, len(bias))
     parts: list[NDArray[np.int64]] = []
-    for i in range(0, len(bias), block):
-        parts.append(bias[i : i + block].astype(np.int64))
-        if scale.rescale.numerics == "onnx" and not scale.thumb1:
-            parts.append(np.array([onnx_addend(scale, requant)]))
-        parts.append(after[i : i + block].reshape(-1))
+    for i in range(0, len(scaled.bias), block):
+        parts += [scaled.bias[i : i + block], scaled.shared, scaled.parameters[i : i + block].reshape(-1)]
     return as_words(np.concatenate(parts))
 
 
@@ -86,12 +80,13 @@ def pack_parameters(bias: NDArray[np.int32], requant: Requant, block: int, scale
 def product(shape: Shape, blocks: int) -> Routine:
     """The routine, and the instructions of a call for so many blocks.
 
-    It is f(rows, weights, parameters, out, row, rows_end, offset, [index,] weights_end): the activations are at `offset` of each of
-    rows..rows_end, and row is a copy of rows. In Thumb-1 `offset` is that of the run's end, and index is minus its length.
+    It is f(rows, weights, parameters, out, [row, rows_end,] offset, [index,] weights_end): the activations are at `offset` of each of
+    rows..rows_end; row is a copy of rows, and both are left out where there is one row. In Thumb-1 `offset` is that of the run's end, and index is minus its length.
     """
     names = [
         *(("rows", "const int8_t *const *"), ("weights", "const int8_t *"), ("parameters", "const int32_t *")),
-        *(("out", "int8_t *"), ("row", "const int8_t *const *"), ("rows_end", "const int8_t *const *")),
+        ("out", "int8_t *"),
+        *((("row", "const int8_t *const *"), ("rows_end", "const int8_t *const *")) if shape.rows > 1 else ()),
         ("offset", "int32_t"),
         *([("index", "int32_t")] if shape.scale.thumb1 else []),
         ("weights_end", "const int8_t *"),
@@ -162,7 +157,7 @@ def _thumb2(p: Thumb2, s: Shape) -> int:
 
 
 def _finish_thumb2(p: Thumb2, s: Shape, accs: Sequence[Sequence[Reg]]) -> None:
-    tflm = s.scale.rescale.numerics == "tflm"
+    tflm = s.scale.numerics == "tflm"
     source, t, low = p.source("rest", 0), p.number("t", 1), p.number("low", 13)
     m, add, shift = p.number("m", 2), p.number("c", 3), p.number("shift", 12)
     if tflm:

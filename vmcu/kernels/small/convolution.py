@@ -1,7 +1,7 @@
 """Rows of convolutions and dense layers on small cores: which routine computes which pixels.
 
 Pixels whose windows are runs of bytes in their rows are read where they lie: on Cortex-M3 two at a time. Others (at padded edges, dilated, or in
-rows cut into tiles) get a list of pointers, one per position in the window. No working memory is needed.
+rows cut into tiles) get a list of pointers, one per position in the window, or a copy of a small window, on the stack.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from vmcu.ops.base import ConstArray, Function, Kernel
 from vmcu.quant.requantise import Requant
 
 MOST_TAPS = 64  # pointers on the stack
-PER_CALL, PER_TAP, PER_ROW = 24, 9, 30  # instructions of the C around the routines
+MOST_COPIED, MOST_COPIED_CHANNELS = 192, 7  # bytes on the stack; with more channels pointers are cheaper
+PER_CALL, PER_TAP, PER_BYTE, PER_ROW = 24, 9, 5, 30  # instructions of the C around the routines
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,15 @@ def convolution_kernel(
     straight = where["tiles"] == 1 and (where["dilation"] == 1 or kw == 1)
     padded, cols = bool(where["padded_cols"]), int(str(where["out_cols"]))
     tapped = padded or not straight
-    if scaled is None or (tapped and kh * kw > MOST_TAPS):
+    copied = channels <= MOST_COPIED_CHANNELS and kh * kw * channels <= MOST_COPIED
+    if scaled is None or (tapped and not copied and kh * kw > MOST_TAPS):
         return None
     scale = scaled.scale
     one = Shape(scale, 1, 1, kh, kw * channels)
     two = replace(one, pixels=2, distance=stride * channels, out_distance=m)
     pairs = straight and cols > 1 and replace(two, channels=PAIR_CHANNELS).possible
     blocks = _blocks(m, PAIR_CHANNELS if pairs else MOST_CHANNELS)
-    taps = replace(one, rows=kh * kw, run=channels)
+    taps = replace(one, rows=1 if copied else kh * kw, run=kh * kw * channels if copied else channels)
     if not replace(taps if not straight else one, channels=blocks.size).possible:
         return None
     functions: dict[str, Function] = {}
@@ -106,7 +108,7 @@ def convolution_kernel(
     if tapped:
         found, each = _both(taps, blocks, "taps")
         functions |= found
-        work += (cols - inner if straight else cols) * (each + PER_TAP * kh * kw)
+        work += (cols - inner if straight else cols) * (each + kh * kw * (PER_TAP + channels * PER_BYTE * copied))
     context = {
         **where,
         "thumb1": scale.thumb1,
@@ -127,6 +129,8 @@ def convolution_kernel(
         "pairs": pairs,
         "singles": singles,
         "taps_used": tapped,
+        "copied": copied,
+        "taps_run": taps.run,
         "last_first": last_first,
         "last_pair": cols - 2,
     }

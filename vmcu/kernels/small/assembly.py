@@ -8,7 +8,7 @@ Source of the instructions: Armv7-M Architecture Reference Manual, section A7.7;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -106,6 +106,17 @@ class Thumb1(Program):
     def row(self, pointer: Reg, rows: Reg) -> None:
         """pointer = what rows points to; rows moves to the next."""
         self._add(f"ldm {rows.asm}!, {{{pointer.asm}}}", f"{pointer.name} = *{rows.name}++;")
+
+    def load_sums(self, to: Sequence[Reg], base: Reg, spare: Sequence[Reg]) -> None:
+        """Consecutive words into registers, high ones through the low ones `spare`; base moves behind them."""
+        low = [r for r in to if r.number < 8]
+        if low:
+            self.load_all(low, base)
+        for i in range(len(low), len(to), len(spare)):
+            part = to[i : i + len(spare)]
+            self.load_all(spare[: len(part)], base)
+            for high, value in zip(part, spare, strict=False):
+                self.copy(high, value)
 
     def byte(self, reg: Reg, base: Reg, index: Reg) -> None:
         """reg = the signed byte at base + index."""

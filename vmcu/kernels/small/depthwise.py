@@ -20,6 +20,7 @@ from vmcu.ir.quantized import Isa, Tensor
 from vmcu.kernels.assembly import Reg
 from vmcu.kernels.small.assembly import MOST_OFFSET, Thumb1, Thumb2, counted
 from vmcu.kernels.small.common import Routine, Scale, Scaled, as_words, make_scaled, rescale_thumb1, rescale_thumb2
+from vmcu.kernels.small.tall import tall_kernel
 from vmcu.ops.base import ConstArray, Function, Kernel
 from vmcu.ops.columns import Columns
 from vmcu.quant.requantise import Requant
@@ -253,6 +254,8 @@ def depthwise_kernel(
         return None
     scale = scaled.scale
     m, kh, kw = weights.shape
+    if kw == x.cols == out.cols == 1:
+        return tall_kernel(scaled, kh, pad_value)
 
     def cut(start: int, pixels: int) -> Strip:
         first = start * columns.stride - columns.pad

@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.assembly import Program, Reg
+from vmcu.kernels.assembly import Reg
 from vmcu.kernels.small.assembly import MOST_OFFSET, Thumb1, Thumb2, counted
 from vmcu.kernels.small.common import Routine, Scale, Scaled, as_words, rescale_thumb1, rescale_thumb2
 
@@ -111,7 +111,7 @@ def _thumb2(p: Thumb2, s: Shape) -> int:
     second = p.numbers("second", range(8, 8 + s.channels)) if s.pixels == 2 else ()
     x, w, a, b, v = p.source("x", 0), p.source("w", 1), p.number("a", 2), p.number("b", 3), p.number("v", 12)
     end, start = p.source("x_end", 13), p.source("start", 12)
-    u = _divisor(s.run, max(2, MOST_STEPS * 4 // (s.pixels * s.channels)))
+    u = _divisor(s.run, MOST_STEPS if s.pixels == 1 else MOST_STEPS // 2)
 
     def step() -> None:
         with p.repeat(u):
@@ -211,7 +211,7 @@ def _thumb1(p: Thumb1, s: Shape) -> int:
     with p.until_far("block", w, "weights_end", p.source("stop", 0)):
         start = p.source("start", 0)
         p.get(start, "parameters")
-        _load_thumb1(p, acc, start, (i, v, t))
+        p.load_sums(acc, start, (i, v, t))
         p.put("parameters", start)
         p.constant(t, 0)
         p.copy(total, t)
@@ -247,14 +247,3 @@ def _thumb1(p: Thumb1, s: Shape) -> int:
         p.put("parameters", source)
         p.get(w, "weights")
     return u
-
-
-def _load_thumb1(p: Program, acc: Sequence[Reg], start: Reg, spare: Sequence[Reg]) -> None:
-    """Consecutive words into accumulators, low and high."""
-    assert isinstance(p, Thumb1)
-    p.load_all(acc[:3], start)
-    for i in range(3, len(acc), len(spare)):
-        part = acc[i : i + len(spare)]
-        p.load_all(spare[: len(part)], start)
-        for to, value in zip(part, spare, strict=False):
-            p.copy(to, value)

@@ -1,0 +1,137 @@
+"""Kernels of Cortex-M3 and Cortex-M0+: many shapes on the host with sanitizers, in QEMU, and in Unicorn's Cortex-M0.
+
+Unicorn's core has Thumb-1 alone and no unaligned access, so neither can slip into kernels for Cortex-M0+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from math import inf
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from kernel_layers import Layer, check_answers, conv, dense, extreme_batch, payload_of, side_by_side
+from tiny_project import need
+
+from vmcu.ir.quantized import Numerics
+from vmcu.pipeline import Compiled, compile_schedule
+from vmcu.planning.kernels import with_kernels
+from vmcu.run import run
+from vmcu.schedule.schedule import layer_by_layer
+from vmcu.targets import load_target
+from vmcu.toolchain import build, build_host, find_compiler
+
+CORES = {"cortex-m0plus": "armv6-m", "cortex-m3": "armv7-m"}
+SMALL_TEMPLATES = ("product_small", "depthwise_small", "tall_small")
+
+
+def pointwise(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Every number of channels up to 40, in or out, and columns up to 5."""
+    for i, channels in enumerate(range(1, 41, 3)):
+        other = int(rng.integers(1, 41))
+        cols, stride = i % 5 + 1, i % 2 + 1
+        ins, outs = (channels, other) if i % 2 else (other, channels)
+        yield conv(rng, n, (2, cols * stride, ins), outs, (1, 1), strides=(1, stride))
+
+
+def windows(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Kernels up to 7, strides, dilations, pads on every side."""
+    for k in range(1, 8):
+        for stride in (1, 2):
+            pads = tuple(int(p) for p in rng.integers(0, k, 4))
+            ins, outs = int(rng.choice([1, 2, 3, 5, 8, 9])), int(rng.integers(1, 14))
+            kernel = (int(rng.integers(1, 4)), k) if stride == 1 else (k, int(rng.integers(1, 4)))
+            dilation = int(rng.choice([1, 1, 2])) if k < 4 else 1
+            size = (kernel[0] + 1, (kernel[1] - 1) * dilation + 1 + int(rng.integers(0, 6)), ins)
+            pads = (pads[0] % kernel[0], pads[1] % kernel[1], pads[2] % kernel[0], pads[3] % kernel[1])
+            yield conv(rng, n, size, outs, kernel, strides=(stride, stride), pads=pads, dilations=(1, dilation))
+
+
+def depthwise(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Kernels up to 7, strides, dilations, pads, and channels that are no multiple of anything."""
+    for k in range(1, 8):
+        for stride in (1, 2):
+            channels = int(rng.integers(1, 41))
+            kernel = (k, int(rng.integers(1, 8))) if stride == 1 else (int(rng.integers(1, 5)), k)
+            dilation = int(rng.choice([1, 1, 2]))
+            pads = tuple(int(p) for p in rng.integers(0, 9, 4) % (*kernel, *kernel))
+            size = (kernel[0] + 1, (kernel[1] - 1) * dilation + 1 + int(rng.integers(0, 14)), channels)
+            yield conv(
+                rng, n, size, channels, kernel,
+                strides=(1, stride), pads=pads, dilations=(1, dilation), groups=channels,
+            )  # fmt: skip
+    for rows, channels in ((3, 8), (5, 13), (21, 32)):
+        yield conv(rng, n, (rows, 1, channels), channels, (rows, 1), groups=channels)
+    yield conv(rng, n, (4, 6, 300), 300, (3, 3), pads=(1, 1, 1, 1), groups=300)
+    yield conv(rng, n, (4, 4, 6), 12, (3, 3), groups=6)
+
+
+def matrices(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Dense layers of a tensor, in one row or several, and per pixel."""
+    for i, units in enumerate((1, 2, 3, 5, 7, 8, 9, 12, 16, 33)):
+        yield dense(rng, n, (1 + i % 3, 1 + i % 4, int(rng.integers(1, 40))), units, i % 2 == 0)
+    yield dense(rng, n, (1, 1, 1024), 10, False)
+
+
+FAMILIES = {f.__name__: f for f in (pointwise, windows, depthwise, matrices)}
+
+
+@cache
+def compiled(family: str, numerics: Numerics, core: str) -> Compiled:
+    """All layers of a family, with the core's fastest kernels."""
+    rng = np.random.default_rng([*family.encode(), len(numerics)])
+    graph = side_by_side(tuple(FAMILIES[family](rng, numerics)), numerics)
+    schedule = layer_by_layer(replace(graph, isa=CORES[core]))  # type: ignore[arg-type]
+    made = compile_schedule(with_kernels(schedule, inf), "layers")
+    own = sum(k.template in SMALL_TEMPLATES for k in made.plan.schedule.kernels)
+    assert own > len(graph.ops) // 2
+    return made
+
+
+FAMILY = pytest.mark.parametrize("family", FAMILIES)
+CORE = pytest.mark.parametrize("core", CORES)
+NUMERICS = pytest.mark.parametrize("numerics", get_args(Numerics))
+
+
+@FAMILY
+@NUMERICS
+@CORE
+def test_host(family: str, numerics: Numerics, core: str, tmp_path: Path) -> None:
+    """The same kernels as C, under sanitizers, at the extremes and on noise."""
+    made = compiled(family, numerics, core)
+    given = extreme_batch(made.graph, np.random.default_rng(7))
+    check_answers(made.graph, given, run(build_host(made.project, workdir=tmp_path), payload_of(made.graph, given)))
+
+
+@pytest.mark.qemu
+@FAMILY
+@NUMERICS
+@CORE
+def test_cores(family: str, numerics: Numerics, core: str, tmp_path: Path) -> None:
+    """As assembly, in both emulators, which count the same instructions."""
+    need("gcc", "qemu", "unicorn")
+    made = compiled(family, numerics, core)
+    given = extreme_batch(made.graph, np.random.default_rng(7))
+    firmware = build(made.project, load_target(core), find_compiler("gcc"), workdir=tmp_path)
+    reports = [run(firmware, payload_of(made.graph, given), engine=engine) for engine in ("qemu", "unicorn")]
+    for report in reports:
+        check_answers(made.graph, given, report)
+    assert reports[0].instructions == reports[1].instructions
+    assert reports[0].stack_painted_bytes is not None
+    assert reports[0].stack_painted_bytes <= firmware.stack_bytes <= 512
+
+
+@pytest.mark.qemu
+@FAMILY
+@CORE
+def test_clang(family: str, core: str, tmp_path: Path) -> None:
+    """The other compiler takes the same assembly."""
+    need("zig", "unicorn")
+    made = compiled(family, "tflm", core)
+    given = extreme_batch(made.graph, np.random.default_rng(7))
+    firmware = build(made.project, load_target(core), find_compiler("zig"), workdir=tmp_path)
+    check_answers(made.graph, given, run(firmware, payload_of(made.graph, given), engine="unicorn"))

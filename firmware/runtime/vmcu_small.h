@@ -35,6 +35,22 @@ static inline int32_t vmcu_smlal(int32_t a, int32_t b, int32_t c, uint32_t low)
     return vmcu_add(c, (int32_t)(((int64_t)a * b + (int64_t)low) >> 32));
 }
 
+/* high * 2^32 + low += a * b. */
+static inline void vmcu_long_mla(int32_t *low, int32_t *high, int32_t a, int32_t b)
+{
+    uint64_t sum = ((uint64_t)(uint32_t)*high << 32 | (uint32_t)*low) + (uint64_t)((int64_t)a * b);
+    *low = vmcu_wrap((uint32_t)sum);
+    *high = vmcu_wrap((uint32_t)(sum >> 32));
+}
+
+/* Of high * 2^32 + low: bits 0 to 22 minus 2^22, and bits 23 to 54. */
+static inline void vmcu_unpack(int32_t *low, int32_t *high)
+{
+    uint32_t bits = (uint32_t)*low;
+    *high = vmcu_wrap((uint32_t)*high << 9 | bits >> 23);
+    *low = (int32_t)(bits & 0x7FFFFFU) - 0x400000;
+}
+
 /* a >> by, plus the last bit shifted out, plus b: ASRS and ADCS. */
 static inline int32_t vmcu_asr_adc(int32_t a, int32_t by, int32_t b)
 {

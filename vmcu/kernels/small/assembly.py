@@ -33,6 +33,18 @@ class Thumb2(Program):
         """acc += a * b."""
         self._add(f"mla {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", f"{acc.name} = vmcu_mla({a.name}, {b.name}, {acc.name});")
 
+    def long_mla(self, low: Reg, high: Reg, a: Reg, b: Reg) -> None:
+        """high * 2^32 + low += a * b."""
+        c = f"vmcu_long_mla(&{low.name}, &{high.name}, {a.name}, {b.name});"
+        self._add(f"smlal {low.asm}, {high.asm}, {a.asm}, {b.asm}", c)
+
+    def unpack(self, low: Reg, high: Reg, spare: Reg) -> None:
+        """Of high * 2^32 + low: low = bits 0 to 22 minus 2^22, high = bits 23 to 54. Four instructions."""
+        self._add(f"ubfx {spare.asm}, {low.asm}, #0, #23", "")
+        self._add(f"lsr {low.asm}, {low.asm}, #23", "")
+        self._add(f"orr {high.asm}, {low.asm}, {high.asm}, lsl #9", "")
+        self._add(f"sub {low.asm}, {spare.asm}, #0x400000", f"vmcu_unpack(&{low.name}, &{high.name});")
+
     def twice(self, x: Reg) -> None:
         """x = 2 * x."""
         self._add(f"lsl {x.asm}, {x.asm}, #1", f"{x.name} = vmcu_shl({x.name}, 1);")

@@ -15,18 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.ir.quantized import Isa
-from vmcu.kernels.small.common import Scale, make_scaled
+from vmcu.kernels.small.common import Scaled, make_scaled
 from vmcu.kernels.small.product import (
     MOST_CHANNELS,
     PAIR_CHANNELS,
     Shape,
+    block_words,
+    can_pack,
     pack_parameters,
     pack_weights,
+    pack_words,
     product,
 )
 from vmcu.ops.base import ConstArray, Function, Kernel
 from vmcu.quant.requantise import Requant
 
+MOST_PACKED = 2048  # weights that may take two bytes each
 MOST_TAPS = 64  # pointers on the stack
 MOST_COPIED, MOST_COPIED_CHANNELS = 192, 7  # bytes on the stack; with more channels pointers are cheaper
 PER_CALL, PER_TAP, PER_BYTE, PER_ROW = 24, 9, 5, 30  # instructions of the C around the routines
@@ -77,17 +81,29 @@ def convolution_kernel(
         pad_value: content of the padding.
     """
     scaled = make_scaled(isa, weights, bias, requant)
+    if scaled is None:
+        return None
+    found = [_kernel(scaled, where, stride, pad_value, uses_row, packed) for packed in (False, True)]
+    return min((k for k in found if k), key=lambda k: k.instructions or 0, default=None)
+
+
+def _kernel(
+    scaled: Scaled, where: Mapping[str, object], stride: int, pad_value: int | None, uses_row: bool, packed: bool
+) -> Kernel | None:
+    weights = scaled.weights
+    if packed and not (weights.size <= MOST_PACKED and can_pack(scaled)):
+        return None
     m, kh, kw, channels = weights.shape
     straight = where["tiles"] == 1 and (where["dilation"] == 1 or kw == 1)
     padded, cols = bool(where["padded_cols"]), int(str(where["out_cols"]))
     tapped = padded or not straight
     copied = channels <= MOST_COPIED_CHANNELS and kh * kw * channels <= MOST_COPIED
-    if scaled is None or (tapped and not copied and kh * kw > MOST_TAPS):
+    if tapped and not copied and kh * kw > MOST_TAPS:
         return None
     scale = scaled.scale
-    one = Shape(scale, 1, 1, kh, kw * channels)
+    one = Shape(scale, 1, 1, kh, kw * channels, packed=packed)
     two = replace(one, pixels=2, distance=stride * channels, out_distance=m)
-    pairs = straight and cols > 1 and replace(two, channels=PAIR_CHANNELS).possible
+    pairs = not packed and straight and cols > 1 and replace(two, channels=PAIR_CHANNELS).possible
     blocks = _blocks(m, PAIR_CHANNELS if pairs else MOST_CHANNELS)
     taps = replace(one, rows=1 if copied else kh * kw, run=kh * kw * channels if copied else channels)
     if not replace(taps if not straight else one, channels=blocks.size).possible:
@@ -109,14 +125,16 @@ def convolution_kernel(
         found, each = _both(taps, blocks, "taps")
         functions |= found
         work += (cols - inner if straight else cols) * (each + kh * kw * (PER_TAP + channels * PER_BYTE * copied))
+    depth = kh * kw * channels
+    full = blocks.full * blocks.size
     context = {
         **where,
         "thumb1": scale.thumb1,
         "out_channels": m,
-        "full_channels": blocks.full * blocks.size,
-        "full_weights": blocks.full * blocks.size * kh * kw * channels,
-        "full_words": blocks.full * _block_words(scale, blocks.size),
-        "all_weights": m * kh * kw * channels,
+        "full_channels": full,
+        "full_weights": depth * (full // 2 if packed else full),
+        "full_words": blocks.full * block_words(scale, blocks.size, packed),
+        "all_weights": depth * (-(-m // 2) if packed else m),
         "channels": channels,
         "kernel_h": kh,
         "run": kw * channels,
@@ -135,8 +153,8 @@ def convolution_kernel(
         "last_pair": cols - 2,
     }
     constants = (
-        ConstArray("weights", partial(pack_weights, scaled, blocks.size), "weights"),
-        ConstArray("parameters", partial(pack_parameters, scaled, blocks.size), "tables"),
+        ConstArray("weights", partial(pack_words if packed else pack_weights, scaled, blocks.size), "weights"),
+        ConstArray("parameters", partial(pack_parameters, scaled, blocks.size, packed), "tables"),
     )
     return Kernel(
         "product_small",
@@ -174,8 +192,3 @@ def dense_kernel(
     }
     shaped = weights.reshape(len(bias), rows, 1, run)
     return convolution_kernel(isa, shaped, bias, requant, where, stride=1, pad_value=None, uses_row=False)
-
-
-def _block_words(scale: Scale, size: int) -> int:
-    """Parameters of a block."""
-    return size * (1 + scale.words) + scale.shared

@@ -6,6 +6,10 @@ block's accumulators stay in registers.
 **Cortex-M3**: two pixels at a constant distance times four channels, or one pixel times up to eight: a load per activation and
 per weight, an MLA per product, 14 instructions per 8 products.
 
+**Cortex-M3, packed**: where a layer's weights are few, two of them share a word, W = 2^23 * w1 + w0, and SMLAL adds both products to one sum of
+64 bits, 2^23 * D1 + D0 + 2^22; D0 is its lower 23 bits since |D0| < 2^22 is known. This takes 7 instructions per 8 products, and twice the
+flash for the weights.
+
 **Cortex-M0+**: one pixel times up to eight channels, five of whose accumulators lie in high registers. MULS overwrites a factor, so each
 product takes a load of its weight, MULS and ADD, and a second pixel would save nothing. Weights are stored with 128 added: LDRB has an
 offset, LDRSB has none. The sum of the activations is kept beside the others; 128 times it is subtracted at the end.
@@ -27,6 +31,7 @@ from vmcu.kernels.small.common import Routine, Scale, Scaled, as_words, rescale_
 MOST_CHANNELS = 8
 PAIR_CHANNELS = 4
 MOST_STEPS = 8  # unrolled
+PACKED_BITS = 23  # that the lower of two sums takes
 LDRB_OFFSETS = 32  # that LDRB reaches in Thumb-1
 
 
@@ -42,6 +47,7 @@ class Shape:
         run: bytes of each.
         distance: between the pixels, in bytes of input.
         out_distance: and of output.
+        packed: two weights share a word.
     """
 
     scale: Scale
@@ -51,6 +57,7 @@ class Shape:
     run: int
     distance: int = 0
     out_distance: int = 0
+    packed: bool = False
 
     @property
     def possible(self) -> bool:
@@ -68,11 +75,41 @@ def pack_weights(scaled: Scaled, block: int) -> NDArray[np.int8]:
     return np.concatenate(parts).astype(np.uint8).view(np.int8)
 
 
-def pack_parameters(scaled: Scaled, block: int) -> NDArray[np.int32]:
+def pack_words(scaled: Scaled, block: int) -> NDArray[np.int32]:
+    """The same, two channels in a word; an odd one is joined by nothing."""
+    rows = scaled.weights.reshape(len(scaled.bias), -1).astype(np.int64)
+    parts = [_joined(rows[i : i + block]).T.reshape(-1) for i in range(0, len(rows), block)]
+    return as_words(np.concatenate(parts))
+
+
+def _joined(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """2^23 * odd rows + even rows."""
+    even, odd = values[0::2].copy(), values[1::2]
+    even[: len(odd)] += odd << PACKED_BITS
+    return even
+
+
+def can_pack(scaled: Scaled) -> bool:
+    """Are sums of even channels small enough?"""
+    sizes = np.abs(scaled.weights.reshape(len(scaled.bias), -1).astype(np.int64)).sum(axis=1) * 128 + np.abs(scaled.bias)
+    return not scaled.scale.thumb1 and int(sizes[0::2].max()) < 1 << (PACKED_BITS - 1)
+
+
+def block_words(scale: Scale, channels: int, packed: bool) -> int:
+    """Parameters of a block."""
+    starts = channels + channels % 2 if packed else channels
+    return starts + scale.shared + channels * scale.words
+
+
+def pack_parameters(scaled: Scaled, block: int, packed: bool) -> NDArray[np.int32]:
     """Per block its starting values and requantisation."""
     parts: list[NDArray[np.int64]] = []
     for i in range(0, len(scaled.bias), block):
-        parts += [scaled.bias[i : i + block], scaled.shared, scaled.parameters[i : i + block].reshape(-1)]
+        starts = scaled.bias[i : i + block]
+        if packed:
+            both = _joined(starts[:, None])[:, 0] + (1 << (PACKED_BITS - 1))
+            starts = np.stack([both & 0xFFFFFFFF, both >> 32], axis=1).reshape(-1)
+        parts += [starts, scaled.shared, scaled.parameters[i : i + block].reshape(-1)]
     return as_words(np.concatenate(parts))
 
 
@@ -83,13 +120,14 @@ def product(shape: Shape, blocks: int) -> Routine:
     It is f(rows, weights, parameters, out, [row, rows_end,] offset, [index,] weights_end): the activations are at `offset` of each of
     rows..rows_end; row is a copy of rows, and both are left out where there is one row. In Thumb-1 `offset` is that of the run's end, and index is minus its length.
     """
+    kind_of = "const int32_t *" if shape.packed else "const int8_t *"
     names = [
-        *(("rows", "const int8_t *const *"), ("weights", "const int8_t *"), ("parameters", "const int32_t *")),
+        *(("rows", "const int8_t *const *"), ("weights", kind_of), ("parameters", "const int32_t *")),
         ("out", "int8_t *"),
         *((("row", "const int8_t *const *"), ("rows_end", "const int8_t *const *")) if shape.rows > 1 else ()),
         ("offset", "int32_t"),
         *([("index", "int32_t")] if shape.scale.thumb1 else []),
-        ("weights_end", "const int8_t *"),
+        ("weights_end", kind_of),
     ]
     count = "Two pixels" if shape.pixels == 2 else "One pixel"
     purpose = [f"{count} times a matrix of weights, {shape.channels} channels at a time."]
@@ -107,7 +145,7 @@ def _divisor(count: int, most: int) -> int:
 
 def _thumb2(p: Thumb2, s: Shape) -> int:
     """Writes it; the steps of a loop's body."""
-    first = p.numbers("acc", range(4, 4 + s.channels))
+    first = p.numbers("acc", range(4, 4 + s.channels + (s.channels % 2 if s.packed else 0)))
     second = p.numbers("second", range(8, 8 + s.channels)) if s.pixels == 2 else ()
     x, w, a, b, v = p.source("x", 0), p.source("w", 1), p.number("a", 2), p.number("b", 3), p.number("v", 12)
     end, start = p.source("x_end", 13), p.source("start", 12)
@@ -118,6 +156,9 @@ def _thumb2(p: Thumb2, s: Shape) -> int:
             if s.pixels == 2:
                 p.byte(b, x, offset=s.distance)
             p.byte(a, x, step=1)
+            if s.packed:
+                _multiply_packed(p, w, a, first, (v, b))
+                return
             for c in range(s.channels):
                 p.byte(v, w, step=1)
                 p.multiply_add(first[c], a, v)
@@ -156,6 +197,17 @@ def _thumb2(p: Thumb2, s: Shape) -> int:
     return u
 
 
+def _multiply_packed(p: Thumb2, w: Reg, x: Reg, acc: Sequence[Reg], words: Sequence[Reg]) -> None:
+    pairs = [acc[i : i + 2] for i in range(0, len(acc), 2)]
+    for i in range(0, len(pairs), 2):
+        if len(pairs) > i + 1:
+            p.load_pair(*words, w, step=8)
+        else:
+            p.load(words[0], w, step=4)
+        for (low, high), word in zip(pairs[i : i + 2], words, strict=False):
+            p.long_mla(low, high, x, word)
+
+
 def _finish_thumb2(p: Thumb2, s: Shape, accs: Sequence[Sequence[Reg]]) -> None:
     tflm = s.scale.numerics == "tflm"
     source, t, low = p.source("rest", 0), p.number("t", 1), p.number("low", 13)
@@ -163,6 +215,9 @@ def _finish_thumb2(p: Thumb2, s: Shape, accs: Sequence[Sequence[Reg]]) -> None:
     if tflm:
         p.put("weights", p.source("w", 1))  # its register is needed
     p.get(source, "parameters")
+    if s.packed:
+        for i in range(0, len(accs[0]), 2):
+            p.unpack(accs[0][i], accs[0][i + 1], low)
     if not tflm:
         p.load(add, source, step=4)
     for c in range(s.channels):

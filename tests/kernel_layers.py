@@ -11,10 +11,11 @@ from vmcu.batch import Batch
 from vmcu.ir.layout import row_major
 from vmcu.ir.quantized import Interface, Numerics, QuantizedGraph, Tensor
 from vmcu.ops.base import QOp
+from vmcu.ops.binary import Binary
 from vmcu.ops.conv import Conv2D
 from vmcu.ops.dense import Dense
 from vmcu.quant.reference import Reference
-from vmcu.quant.requantise import Requant, make_requant
+from vmcu.quant.requantise import Requant, make_requant, make_sum
 from vmcu.run import RunReport
 
 Shape = tuple[int, int, int]
@@ -109,13 +110,29 @@ def dense(rng: np.random.Generator, numerics: Numerics, x: Shape, units: int, pe
     return op, x, ((x[0], x[1], units) if per_pixel else (1, 1, units))
 
 
+def add(rng: np.random.Generator, numerics: Numerics, x: Shape) -> Layer:
+    """A sum of two tensors of any two scales."""
+    scales = [float(s) for s in 2.0 ** rng.uniform(-6, 0, 2)]
+    if rng.integers(4) == 0:
+        scales[1] = scales[0]
+    q = Range(rng)
+    q.scale = float(max(scales) * 2.0 ** rng.uniform(-1, 1))
+    rule = make_sum(numerics, scales[0], scales[1], (1, 1), q, where="test")
+    zeros = (int(rng.integers(-128, 128)), int(rng.integers(-128, 128)))
+    op = Binary(
+        name="add", inputs=("x", "z"), output="y", what="Add", shapes=(x, x), zero_points=zeros,
+        constant=None, sum=rule, requant=None,
+    )  # fmt: skip
+    return op, x, x
+
+
 def side_by_side(layers: Sequence[Layer], numerics: Numerics) -> QuantizedGraph:
     """All layers in one graph; layer i reads x<i> and writes y<i>."""
     tensors: dict[str, Tensor] = {}
     ops, inputs, outputs = [], [], []
     for i, (op, x, y) in enumerate(layers):
         requant = getattr(op, "requant", None)
-        zero = requant.zero_point if requant else getattr(op, "out_zero", 0)
+        zero = requant.zero_point if requant else 0
         names = tuple(f"{n}{i}" for n in op.inputs)
         for name in names:
             tensors[name] = Tensor(name, *x, 1.0, 0)

@@ -45,6 +45,25 @@ class Thumb2(Program):
         self._add(f"orr {high.asm}, {low.asm}, {high.asm}, lsl #9", "")
         self._add(f"sub {low.asm}, {spare.asm}, #0x400000", f"vmcu_unpack(&{low.name}, &{high.name});")
 
+    def minus(self, x: Reg, value: int) -> None:
+        """x -= value, -255..255; nothing for 0."""
+        if value:
+            op = "sub" if value > 0 else "add"
+            self._add(f"{op} {x.asm}, {x.asm}, #{abs(value)}", f"{x.name} = vmcu_sub({x.name}, {value});")
+
+    def shifted_left(self, x: Reg, by: int) -> None:
+        """x <<= by."""
+        self._add(f"lsl {x.asm}, {x.asm}, #{by}", f"{x.name} = vmcu_shl({x.name}, {by});")
+
+    def add_shifted(self, to: Reg, a: Reg, b: Reg, by: int) -> None:
+        """to = a + (b << by)."""
+        c = f"{to.name} = vmcu_add({a.name}, vmcu_shl({b.name}, {by}));"
+        self._add(f"add {to.asm}, {a.asm}, {b.asm}, lsl #{by}", c)
+
+    def power(self, to: Reg, exponent: int) -> None:
+        """to = 2^exponent, below 2^31."""
+        self._add(f"mov {to.asm}, #{1 << exponent}", f"{to.name} = {1 << exponent};")
+
     def twice(self, x: Reg) -> None:
         """x = 2 * x."""
         self._add(f"lsl {x.asm}, {x.asm}, #1", f"{x.name} = vmcu_shl({x.name}, 1);")
@@ -141,6 +160,22 @@ class Thumb1(Program):
     def multiply(self, to: Reg, a: Reg) -> None:
         """to *= a."""
         self._add(f"muls {to.asm}, {a.asm}, {to.asm}", f"{to.name} = vmcu_mul({to.name}, {a.name});")
+
+    def left(self, reg: Reg, by: int) -> None:
+        """reg <<= by."""
+        self._add(f"lsls {reg.asm}, {reg.asm}, #{by}", f"{reg.name} = vmcu_shl({reg.name}, {by});")
+
+    def minus(self, to: Reg, a: Reg) -> None:
+        """to -= a."""
+        self._add(f"subs {to.asm}, {to.asm}, {a.asm}", f"{to.name} = vmcu_sub({to.name}, {a.name});")
+
+    def lower_half(self, to: Reg, a: Reg) -> None:
+        """to = the lower halfword of a, with its sign."""
+        self._add(f"sxth {to.asm}, {a.asm}", f"{to.name} = vmcu_low({a.name});")
+
+    def store_at(self, reg: Reg, base: Reg, index: Reg) -> None:
+        """The byte at base + index = reg's lowest."""
+        self._add(f"strb {reg.asm}, [{base.asm}, {index.asm}]", f"vmcu_store_byte({base.name} + {index.name}, {reg.name});")
 
     def negative_shifted(self, to: Reg, by: int) -> None:
         """to = -(to << by)."""

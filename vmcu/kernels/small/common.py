@@ -137,7 +137,7 @@ def _scale(thumb1: bool, requant: Requant, bound: int, least: int) -> Scale | No
     return None
 
 
-def rescale_thumb2(p: Thumb2, scale: Scale, x: Reg, m: Reg, add: Reg, shift: Reg, t: Reg, low: Reg) -> None:
+def rescale_thumb2(p: Thumb2, scale: Scale, x: Reg, m: Reg, add: Reg, shift: Reg | int, t: Reg, low: Reg) -> None:
     """x = the output's byte; t and low are lost. `onnx` uses neither shift nor t."""
     if scale.numerics == "onnx":
         p.upper(x, m, low)

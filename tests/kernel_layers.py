@@ -28,7 +28,9 @@ class Range:
     def __init__(self, rng: np.random.Generator) -> None:
         self.scale = 1.0
         self.zero_point = int(rng.choice([-128, -3, 0, 17, 127]))
-        self.low, self.high = [(-128, 127), (-128, 127), (self.zero_point, 127), (-50, 60), (0, 127)][rng.integers(5)]
+        self.low, self.high = [(-128, 127), (-128, 127), (self.zero_point, 127), (-50, 60), (0, 127)][
+            rng.integers(5)
+        ]
 
 
 def weights_of(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
@@ -50,13 +52,21 @@ def requant_of(
     """A requantisation under which outputs vary and sometimes saturate, and the output's zero point."""
     m = len(bias)
     sizes = np.abs(weights.reshape(m, -1).astype(np.int64)).sum(axis=1)
-    reals = rng.uniform(0.1, 2.0, m) / np.sqrt((weights.reshape(m, -1).astype(float) ** 2).sum(axis=1).max() + 1)
+    reals = rng.uniform(0.1, 2.0, m) / np.sqrt(
+        (weights.reshape(m, -1).astype(float) ** 2).sum(axis=1).max() + 1
+    )
     bounds = 255 * sizes + np.abs(bias.astype(np.int64))
     if rng.integers(2):
         reals, bounds = reals[:1], bounds.max(keepdims=True)
     q = Range(rng)
     made = make_requant(
-        numerics, [float(r) for r in reals], q.zero_point, q.low, q.high, acc_bound=[int(b) for b in bounds], where="test"
+        numerics,
+        [float(r) for r in reals],
+        q.zero_point,
+        q.low,
+        q.high,
+        acc_bound=[int(b) for b in bounds],
+        where="test",
     )
     return made, q.zero_point
 
@@ -93,7 +103,8 @@ def conv(
         requant=requant,
     )
     size = [
-        (x[i] + pads[i] + pads[i + 2] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in range(2)
+        (x[i] + pads[i] + pads[i + 2] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1
+        for i in range(2)
     ]
     assert min(size) > 0
     return op, x, (size[0], size[1], out_channels)
@@ -105,7 +116,13 @@ def dense(rng: np.random.Generator, numerics: Numerics, x: Shape, units: int, pe
     bias = rng.integers(-3000, 3000, units).astype(np.int32)
     requant, _ = requant_of(rng, numerics, weights, bias, 0)
     op = Dense(
-        name="dense", inputs=("x",), output="y", weights=weights, bias=bias, per_pixel=per_pixel, requant=requant
+        name="dense",
+        inputs=("x",),
+        output="y",
+        weights=weights,
+        bias=bias,
+        per_pixel=per_pixel,
+        requant=requant,
     )
     return op, x, ((x[0], x[1], units) if per_pixel else (1, 1, units))
 
@@ -140,7 +157,9 @@ def side_by_side(layers: Sequence[Layer], numerics: Numerics) -> QuantizedGraph:
         tensors[f"y{i}"] = Tensor(f"y{i}", *y, 1.0, zero)
         ops.append(replace(op, inputs=names, output=f"y{i}"))
         outputs.append(Interface(f"y{i}", f"y{i}", row_major(y), "int8"))
-    return QuantizedGraph("layers", numerics, tensors, tuple(ops), tuple(inputs), tuple(outputs), (), "0" * 64).verify()
+    return QuantizedGraph(
+        "layers", numerics, tensors, tuple(ops), tuple(inputs), tuple(outputs), (), "0" * 64
+    ).verify()
 
 
 def extreme_batch(graph: QuantizedGraph, rng: np.random.Generator) -> list[Mapping[str, np.ndarray]]:
@@ -162,7 +181,9 @@ def payload_of(graph: QuantizedGraph, given: Sequence[Mapping[str, np.ndarray]])
     return Batch(tuple(given), False).payload(graph)
 
 
-def check_answers(graph: QuantizedGraph, given: Sequence[Mapping[str, np.ndarray]], report: RunReport) -> None:
+def check_answers(
+    graph: QuantizedGraph, given: Sequence[Mapping[str, np.ndarray]], report: RunReport
+) -> None:
     """Every output of every inference equals the reference."""
     reference = Reference(graph)
     assert len(report.outputs) == len(given)

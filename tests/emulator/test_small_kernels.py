@@ -48,7 +48,9 @@ def windows(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
             dilation = int(rng.choice([1, 1, 2])) if k < 4 else 1
             size = (kernel[0] + 1, (kernel[1] - 1) * dilation + 1 + int(rng.integers(0, 6)), ins)
             pads = (pads[0] % kernel[0], pads[1] % kernel[1], pads[2] % kernel[0], pads[3] % kernel[1])
-            yield conv(rng, n, size, outs, kernel, strides=(stride, stride), pads=pads, dilations=(1, dilation))
+            yield conv(
+                rng, n, size, outs, kernel, strides=(stride, stride), pads=pads, dilations=(1, dilation)
+            )
 
 
 def depthwise(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
@@ -110,7 +112,9 @@ def test_host(family: str, numerics: Numerics, core: str, tmp_path: Path) -> Non
     """The same kernels as C, under sanitizers, at the extremes and on noise."""
     made = compiled(family, numerics, core)
     given = extreme_batch(made.graph, np.random.default_rng(7))
-    check_answers(made.graph, given, run(build_host(made.project, workdir=tmp_path), payload_of(made.graph, given)))
+    check_answers(
+        made.graph, given, run(build_host(made.project, workdir=tmp_path), payload_of(made.graph, given))
+    )
 
 
 @pytest.mark.qemu

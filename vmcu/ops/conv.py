@@ -169,7 +169,16 @@ class Conv2D(QOp):
                 uses_row=columns.uses_row(ins[0], out),
             )
         elif self.weights.shape[0] == self.groups and self.weights.shape[3] == 1:
-            found = depthwise_kernel(isa, self.weights[..., 0], self.bias, self.requant, columns, ins[0], out, self.input_zero_point)
+            found = depthwise_kernel(
+                isa,
+                self.weights[..., 0],
+                self.bias,
+                self.requant,
+                columns,
+                ins[0],
+                out,
+                self.input_zero_point,
+            )
         return (found,) if found else ()
 
     def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:

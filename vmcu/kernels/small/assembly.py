@@ -27,11 +27,17 @@ class Thumb2(Program):
         """reg = the signed byte at base + offset; base += step (then the offset is 0)."""
         address = f"[{base.asm}], #{step}" if step else f"[{base.asm}, #{offset}]"
         at = f"*{base.name}" if not offset else f"{base.name}[{offset}]"
-        self._add(f"ldrsb {reg.asm}, {address}", f"{reg.name} = {at};" + (f" {base.name} += {step};" if step else ""))
+        self._add(
+            f"ldrsb {reg.asm}, {address}",
+            f"{reg.name} = {at};" + (f" {base.name} += {step};" if step else ""),
+        )
 
     def multiply_add(self, acc: Reg, a: Reg, b: Reg) -> None:
         """acc += a * b."""
-        self._add(f"mla {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", f"{acc.name} = vmcu_mla({a.name}, {b.name}, {acc.name});")
+        self._add(
+            f"mla {acc.asm}, {a.asm}, {b.asm}, {acc.asm}",
+            f"{acc.name} = vmcu_mla({a.name}, {b.name}, {acc.name});",
+        )
 
     def long_mla(self, low: Reg, high: Reg, a: Reg, b: Reg) -> None:
         """high * 2^32 + low += a * b."""
@@ -70,7 +76,10 @@ class Thumb2(Program):
 
     def upper(self, x: Reg, m: Reg, low: Reg) -> None:
         """x = x * m / 2^32, rounded down; `low` is lost."""
-        self._add(f"smull {low.asm}, {x.asm}, {x.asm}, {m.asm}", f"{x.name} = vmcu_smlal({x.name}, {m.name}, 0, 0U);")
+        self._add(
+            f"smull {low.asm}, {x.asm}, {x.asm}, {m.asm}",
+            f"{x.name} = vmcu_smlal({x.name}, {m.name}, 0, 0U);",
+        )
 
     def add_upper_rounded(self, to: Reg, x: Reg, m: Reg, low: Reg) -> None:
         """to += x * m / 2^32, rounded to the nearest, ties up; `low` is lost. Two instructions."""
@@ -175,7 +184,10 @@ class Thumb1(Program):
 
     def store_at(self, reg: Reg, base: Reg, index: Reg) -> None:
         """The byte at base + index = reg's lowest."""
-        self._add(f"strb {reg.asm}, [{base.asm}, {index.asm}]", f"vmcu_store_byte({base.name} + {index.name}, {reg.name});")
+        self._add(
+            f"strb {reg.asm}, [{base.asm}, {index.asm}]",
+            f"vmcu_store_byte({base.name} + {index.name}, {reg.name});",
+        )
 
     def negative_shifted(self, to: Reg, by: int) -> None:
         """to = -(to << by)."""
@@ -243,4 +255,3 @@ RARE = "rare"  # a branch that is counted as not taken
 def counted(program: Program, trips: Mapping[str, int]) -> int:
     """Instructions of one call, from how often each loop's body runs in all; saturation is taken as rare."""
     return program.count({RARE: 0, **trips})
-

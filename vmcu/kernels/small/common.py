@@ -122,7 +122,7 @@ def make_scaled(
     elif thumb1:
         columns.append(addends)
     shared = addends[:1] if scale.shared else np.zeros(0, np.int64)
-    return Scaled(scale, weights, starts, np.stack(columns, axis=1), shared)
+    return Scaled(scale, weights.astype(np.int8), starts, np.stack(columns, axis=1), shared)
 
 
 def _scale(thumb1: bool, requant: Requant, bound: int, least: int) -> Scale | None:
@@ -137,7 +137,9 @@ def _scale(thumb1: bool, requant: Requant, bound: int, least: int) -> Scale | No
     return None
 
 
-def rescale_thumb2(p: Thumb2, scale: Scale, x: Reg, m: Reg, add: Reg, shift: Reg | int, t: Reg, low: Reg) -> None:
+def rescale_thumb2(
+    p: Thumb2, scale: Scale, x: Reg, m: Reg, add: Reg, shift: Reg | int, t: Reg, low: Reg
+) -> None:
     """x = the output's byte; t and low are lost. `onnx` uses neither shift nor t."""
     if scale.numerics == "onnx":
         p.upper(x, m, low)

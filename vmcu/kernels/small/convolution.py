@@ -88,7 +88,12 @@ def convolution_kernel(
 
 
 def _kernel(
-    scaled: Scaled, where: Mapping[str, object], stride: int, pad_value: int | None, uses_row: bool, packed: bool
+    scaled: Scaled,
+    where: Mapping[str, object],
+    stride: int,
+    pad_value: int | None,
+    uses_row: bool,
+    packed: bool,
 ) -> Kernel | None:
     weights = scaled.weights
     if packed and not (weights.size <= MOST_PACKED and can_pack(scaled)):
@@ -124,7 +129,9 @@ def _kernel(
     if tapped:
         found, each = _both(taps, blocks, "taps")
         functions |= found
-        work += (cols - inner if straight else cols) * (each + kh * kw * (PER_TAP + channels * PER_BYTE * copied))
+        work += (cols - inner if straight else cols) * (
+            each + kh * kw * (PER_TAP + channels * PER_BYTE * copied)
+        )
     depth = kh * kw * channels
     full = blocks.full * blocks.size
     context = {
@@ -153,7 +160,9 @@ def _kernel(
         "last_pair": cols - 2,
     }
     constants = (
-        ConstArray("weights", partial(pack_words if packed else pack_weights, scaled, blocks.size), "weights"),
+        ConstArray(
+            "weights", partial(pack_words if packed else pack_weights, scaled, blocks.size), "weights"
+        ),
         ConstArray("parameters", partial(pack_parameters, scaled, blocks.size, packed), "tables"),
     )
     return Kernel(

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from vmcu.ir.quantized import Isa, Tensor
 from vmcu.kernels.assembly import Reg
 from vmcu.kernels.small.assembly import MOST_OFFSET, Thumb1, Thumb2, counted
-from vmcu.kernels.small.common import Routine, Scale, Scaled, as_words, make_scaled, rescale_thumb1, rescale_thumb2
+from vmcu.kernels.small.common import (
+    Routine,
+    Scale,
+    Scaled,
+    as_words,
+    make_scaled,
+    rescale_thumb1,
+    rescale_thumb2,
+)
 from vmcu.kernels.small.tall import tall_kernel
 from vmcu.ops.base import ConstArray, Function, Kernel
 from vmcu.ops.columns import Columns
@@ -73,7 +81,8 @@ class Strip:
     def live_weights(self) -> int:
         """The most weights in registers at one time."""
         return max(
-            sum(k * self.dilation <= col <= self.last(k) for k in range(self.kernel[1])) for col in self.columns
+            sum(k * self.dilation <= col <= self.last(k) for k in range(self.kernel[1]))
+            for col in self.columns
         )
 
     @property
@@ -98,7 +107,9 @@ def pack(scaled: Scaled) -> NDArray[np.int32]:
     taps[:, : flat.shape[1]] = flat
     shared = np.broadcast_to(scaled.shared, (m, len(scaled.shared)))
     words = taps.view("<i4").astype(np.int64)
-    return as_words(np.concatenate([scaled.bias[:, None], words, scaled.parameters, shared], axis=1)).reshape(-1)
+    return as_words(np.concatenate([scaled.bias[:, None], words, scaled.parameters, shared], axis=1)).reshape(
+        -1
+    )
 
 
 @lru_cache(maxsize=256)
@@ -106,19 +117,34 @@ def strip(s: Strip) -> Routine:
     """The routine f(rows, weights, out, from, [rows_end,] weights_end): from is the offset of the first column in the rows;
     rows_end is left out where few rows are written out."""
     names = [
-        *(("rows", "const int8_t *const *"), ("weights", "const int32_t *"), ("out", "int8_t *"), ("from", "int32_t")),
+        *(
+            ("rows", "const int8_t *const *"),
+            ("weights", "const int32_t *"),
+            ("out", "int8_t *"),
+            ("from", "int32_t"),
+        ),
         *((("rows_end", "const int8_t *const *"),) if s.kernel[0] > MOST_ROWS_UNROLLED else ()),
         ("weights_end", "const int32_t *"),
     ]
     kind = Thumb1 if s.scale.thumb1 else Thumb2
-    p = kind(f"strip_{s.pixels}", [f"{s.pixels} neighbouring pixels of every channel, each filtered by its own weights."], names)
+    p = kind(
+        f"strip_{s.pixels}",
+        [f"{s.pixels} neighbouring pixels of every channel, each filtered by its own weights."],
+        names,
+    )
     (_thumb1 if s.scale.thumb1 else _thumb2)(p, s)  # type: ignore[arg-type]
     return Routine(p.function(), counted(p, {"channel": s.channels, "row": s.channels * s.kernel[0]}))
 
 
 def _thumb2(p: Thumb2, s: Strip) -> None:
     acc = p.numbers("acc", range(4, 4 + s.pixels))
-    x, row, tab, c, w = p.number("x", 0), p.source("row", 1), p.rows("tab", 2), p.number("c", 3), p.source("w", 12)
+    x, row, tab, c, w = (
+        p.number("x", 0),
+        p.source("row", 1),
+        p.rows("tab", 2),
+        p.number("c", 3),
+        p.source("w", 12),
+    )
     weights = [p.number(f"w{n}", n) for n in [*range(4 + s.pixels, 12), 13]]
 
     def columns() -> None:
@@ -168,7 +194,13 @@ def _thumb2(p: Thumb2, s: Strip) -> None:
 
 def _thumb1(p: Thumb1, s: Strip) -> None:
     acc = p.numbers("acc", range(8, 8 + s.pixels))
-    row, zero, w, x, t = p.source("row", 0), p.number("zero", 1), p.source("w", 2), p.number("x", 3), p.number("t", 4)
+    row, zero, w, x, t = (
+        p.source("row", 0),
+        p.number("zero", 1),
+        p.source("w", 2),
+        p.number("x", 3),
+        p.number("t", 4),
+    )
     weights = p.numbers("w", (5, 6, 7))
     c, tab = p.number("c", 12), p.rows("tab", 13)
 
@@ -261,9 +293,7 @@ def depthwise_kernel(
         first = start * columns.stride - columns.pad
         reach = (kw - 1) * columns.dilation + (pixels - 1) * columns.stride + 1
         left, inside = min(max(0, -first), reach), max(0, min(x.cols - first, reach))
-        return Strip(
-            scale, pixels, (kh, kw), columns.stride, columns.dilation, m, left, inside, pad_value
-        )
+        return Strip(scale, pixels, (kh, kw), columns.stride, columns.dilation, m, left, inside, pad_value)
 
     most = max((n for n in range(1, MOST_PIXELS + 1) if cut(0, n).possible), default=0)
     if not most:
@@ -283,12 +313,26 @@ def depthwise_kernel(
             calls[-1]["count"] = int(str(calls[-1]["count"])) + 1
         else:
             start = max(0, col * columns.stride - columns.pad) * m if one.left < one.inside else 0
-            calls.append({"word": word, "count": 1, "out": col * m, "from": start, "out_step": size * m, "step": size * columns.stride * m})
+            calls.append(
+                {
+                    "word": word,
+                    "count": 1,
+                    "out": col * m,
+                    "from": start,
+                    "out_step": size * m,
+                    "step": size * columns.stride * m,
+                }
+            )
         col += size
     words = 1 + -(-kh * kw // 4) + scale.words + scale.shared
     return Kernel(
         "depthwise_small",
-        {"strips": calls, "rows_end": f"in + {kh}, " if kh > MOST_ROWS_UNROLLED else "", "words": words * m, "loops": any(c["count"] != 1 for c in calls)},
+        {
+            "strips": calls,
+            "rows_end": f"in + {kh}, " if kh > MOST_ROWS_UNROLLED else "",
+            "words": words * m,
+            "loops": any(c["count"] != 1 for c in calls),
+        },
         (ConstArray("weights", partial(pack, scaled), "weights"),),
         pad_value=pad_value,
         functions=functions,

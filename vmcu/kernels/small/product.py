@@ -91,7 +91,9 @@ def _joined(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def can_pack(scaled: Scaled) -> bool:
     """Are sums of even channels small enough?"""
-    sizes = np.abs(scaled.weights.reshape(len(scaled.bias), -1).astype(np.int64)).sum(axis=1) * 128 + np.abs(scaled.bias)
+    sizes = np.abs(scaled.weights.reshape(len(scaled.bias), -1).astype(np.int64)).sum(axis=1) * 128 + np.abs(
+        scaled.bias
+    )
     return not scaled.scale.thumb1 and int(sizes[0::2].max()) < 1 << (PACKED_BITS - 1)
 
 
@@ -124,7 +126,11 @@ def product(shape: Shape, blocks: int) -> Routine:
     names = [
         *(("rows", "const int8_t *const *"), ("weights", kind_of), ("parameters", "const int32_t *")),
         ("out", "int8_t *"),
-        *((("row", "const int8_t *const *"), ("rows_end", "const int8_t *const *")) if shape.rows > 1 else ()),
+        *(
+            (("row", "const int8_t *const *"), ("rows_end", "const int8_t *const *"))
+            if shape.rows > 1
+            else ()
+        ),
         ("offset", "int32_t"),
         *([("index", "int32_t")] if shape.scale.thumb1 else []),
         ("weights_end", kind_of),
@@ -201,7 +207,7 @@ def _multiply_packed(p: Thumb2, w: Reg, x: Reg, acc: Sequence[Reg], words: Seque
     pairs = [acc[i : i + 2] for i in range(0, len(acc), 2)]
     for i in range(0, len(pairs), 2):
         if len(pairs) > i + 1:
-            p.load_pair(*words, w, step=8)
+            p.load_pair(words[0], words[1], w, step=8)
         else:
             p.load(words[0], w, step=4)
         for (low, high), word in zip(pairs[i : i + 2], words, strict=False):

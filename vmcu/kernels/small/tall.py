@@ -60,7 +60,12 @@ def tall(s: Tall, blocks: int) -> Routine:
     from is the first channel.
     """
     names = [
-        *(("rows", "const int8_t *const *"), ("weights", "const int32_t *"), ("out", "int8_t *"), ("from", "int32_t")),
+        *(
+            ("rows", "const int8_t *const *"),
+            ("weights", "const int32_t *"),
+            ("out", "int8_t *"),
+            ("from", "int32_t"),
+        ),
         *(("rows_end", "const int8_t *const *"), ("weights_end", "const int32_t *")),
     ]
     purpose = [f"One pixel, {s.channels} channels at a time, each filtered by its own weights."]
@@ -108,7 +113,13 @@ def _thumb2(p: Thumb2, s: Tall) -> None:
 
 def _thumb1(p: Thumb1, s: Tall) -> None:
     acc = p.numbers("acc", range(5, 5 + s.channels))
-    row, j, w, x, t = p.source("row", 0), p.number("j", 1), p.source("w", 2), p.number("x", 3), p.number("t", 4)
+    row, j, w, x, t = (
+        p.source("row", 0),
+        p.number("j", 1),
+        p.source("w", 2),
+        p.number("x", 3),
+        p.number("t", 4),
+    )
     tab, at, c = p.rows("tab", 13), p.rows("at", 4), p.number("c", 4)
     p.get(w, "weights")
     with p.until_far("block", w, "weights_end", p.source("stop", 0)):

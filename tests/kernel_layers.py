@@ -162,6 +162,19 @@ def side_by_side(layers: Sequence[Layer], numerics: Numerics) -> QuantizedGraph:
     ).verify()
 
 
+def followed(graph: QuantizedGraph, rng: np.random.Generator) -> QuantizedGraph:
+    """The same with a pointwise convolution behind every output, which is then an output no more."""
+    tensors, ops, outputs = dict(graph.tensors), list(graph.ops), []
+    for port in graph.outputs:
+        y = tensors[port.tensor]
+        op, _, shape = conv(rng, graph.numerics, y.shape, 3, (1, 1))
+        name = f"{y.name}.more"
+        tensors[name] = Tensor(name, *shape, 1.0, getattr(op, "requant").zero_point)
+        ops.append(replace(op, inputs=(y.name,), output=name))
+        outputs.append(Interface(name, name, row_major(shape), "int8"))
+    return replace(graph, tensors=tensors, ops=tuple(ops), outputs=tuple(outputs)).verify()
+
+
 def extreme_batch(graph: QuantizedGraph, rng: np.random.Generator) -> list[Mapping[str, np.ndarray]]:
     """All -128, all 127, both at random, and noise."""
 

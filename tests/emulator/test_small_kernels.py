@@ -14,7 +14,17 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from kernel_layers import Layer, add, check_answers, conv, dense, extreme_batch, payload_of, side_by_side
+from kernel_layers import (
+    Layer,
+    add,
+    check_answers,
+    conv,
+    dense,
+    extreme_batch,
+    followed,
+    payload_of,
+    side_by_side,
+)
 from tiny_project import need
 
 from vmcu.ir.quantized import Numerics
@@ -22,10 +32,12 @@ from vmcu.pipeline import Compiled, compile_schedule
 from vmcu.planning.kernels import with_kernels
 from vmcu.run import run
 from vmcu.schedule.schedule import layer_by_layer
+from vmcu.schedule.tiles import tile_columns
 from vmcu.targets import load_target
 from vmcu.toolchain import build, build_host, find_compiler
 
 CORES = {"cortex-m0plus": "armv6-m", "cortex-m3": "armv7-m"}
+CORE = pytest.mark.parametrize("core", CORES)
 SMALL_TEMPLATES = ("product_small", "depthwise_small", "tall_small", "add_small")
 
 
@@ -100,8 +112,38 @@ def compiled(family: str, numerics: Numerics, core: str) -> Compiled:
     return made
 
 
+def tiled_layers(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Layers whose rows can be cut into three tiles."""
+    for kernel, ins, outs in ((1, 8, 12), (3, 2, 8), (3, 9, 5), (5, 3, 4)):
+        pad = kernel // 2
+        yield conv(rng, n, (kernel + 1, 12, ins), outs, (kernel, kernel), pads=(pad,) * 4)
+        yield conv(rng, n, (kernel + 1, 12, ins), outs, (kernel, kernel), strides=(2, 2), pads=(pad,) * 4)
+    yield conv(rng, n, (4, 12, 7), 7, (3, 3), pads=(1, 1, 1, 1), groups=7)
+    yield add(rng, n, (2, 12, 5))
+
+
+@pytest.mark.parametrize("cut", ["xyz", "xz", "y"])
+@CORE
+def test_tiles(cut: str, core: str, tmp_path: Path) -> None:
+    """Inputs, outputs, or both in tiles of columns."""
+    rng = np.random.default_rng(11)
+    graph = followed(side_by_side(tuple(tiled_layers(rng, "tflm")), "tflm"), rng)
+    graph = replace(graph, isa=CORES[core])  # type: ignore[arg-type]
+    graph = tile_columns(graph, [name for name in graph.tensors if name[0] in cut], 3)
+    assert any(t.tiles == 3 for t in graph.tensors.values())
+    made = compile_schedule(with_kernels(layer_by_layer(graph), inf), "layers")
+    assert any(
+        k.template == "product_small"
+        and max(t.tiles for t in (*graph.ins(op), graph.tensors[op.output])) == 3
+        for op, k in zip(made.plan.schedule.steps, made.plan.schedule.kernels, strict=True)
+    )
+    given = extreme_batch(made.graph, rng)
+    check_answers(
+        made.graph, given, run(build_host(made.project, workdir=tmp_path), payload_of(made.graph, given))
+    )
+
+
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
-CORE = pytest.mark.parametrize("core", CORES)
 NUMERICS = pytest.mark.parametrize("numerics", get_args(Numerics))
 
 

@@ -136,6 +136,7 @@ def _kernel(
     full = blocks.full * blocks.size
     context = {
         **where,
+        "pixel": str(where["pixel"]).replace("[kx]", ""),  # of one column at a time
         "thumb1": scale.thumb1,
         "out_channels": m,
         "full_channels": full,

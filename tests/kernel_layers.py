@@ -168,8 +168,9 @@ def followed(graph: QuantizedGraph, rng: np.random.Generator) -> QuantizedGraph:
     for port in graph.outputs:
         y = tensors[port.tensor]
         op, _, shape = conv(rng, graph.numerics, y.shape, 3, (1, 1))
+        assert isinstance(op, Conv2D)
         name = f"{y.name}.more"
-        tensors[name] = Tensor(name, *shape, 1.0, getattr(op, "requant").zero_point)
+        tensors[name] = Tensor(name, *shape, 1.0, op.requant.zero_point)
         ops.append(replace(op, inputs=(y.name,), output=name))
         outputs.append(Interface(name, name, row_major(shape), "int8"))
     return replace(graph, tensors=tensors, ops=tuple(ops), outputs=tuple(outputs)).verify()

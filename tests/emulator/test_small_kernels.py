@@ -187,3 +187,23 @@ def test_clang(family: str, core: str, tmp_path: Path) -> None:
     given = extreme_batch(made.graph, np.random.default_rng(7))
     firmware = build(made.project, load_target(core), find_compiler("zig"), workdir=tmp_path)
     check_answers(made.graph, given, run(firmware, payload_of(made.graph, given), engine="unicorn"))
+
+
+@pytest.mark.qemu
+@FAMILY
+@CORE
+def test_estimates(family: str, core: str, tmp_path: Path) -> None:
+    """What plans are compared by is close to what the emulator counts; where it is off, saturation or an edge is dear."""
+    need("gcc", "qemu")
+    made = compiled(family, "tflm", core)
+    given = extreme_batch(made.graph, np.random.default_rng(7))[-1:]
+    firmware = build(made.project, load_target(core), find_compiler("gcc"), workdir=tmp_path, hooks="profile")
+    profile = run(firmware, payload_of(made.graph, given), engine="qemu").profile
+    assert profile is not None
+    schedule = made.plan.schedule
+    counted = estimated = 0
+    for op, kernel, count in zip(schedule.steps, schedule.kernels, profile, strict=True):
+        if kernel.instructions is not None:
+            counted += count
+            estimated += kernel.instructions * op.tasks(made.graph.ins(op), made.graph.tensors[op.output])
+    assert 0.85 < estimated / counted < 1.15

@@ -148,7 +148,7 @@ NUMERICS = pytest.mark.parametrize("numerics", get_args(Numerics))
 
 
 @FAMILY
-@NUMERICS
+@pytest.mark.parametrize("numerics", ["tflm", pytest.param("onnx", marks=pytest.mark.slow)])
 @CORE
 def test_host(family: str, numerics: Numerics, core: str, tmp_path: Path) -> None:
     """The same kernels as C, under sanitizers, at the extremes and on noise."""

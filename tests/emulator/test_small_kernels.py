@@ -82,6 +82,8 @@ def depthwise(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
         yield conv(rng, n, (rows, 1, channels), channels, (rows, 1), groups=channels)
     yield conv(rng, n, (4, 6, 300), 300, (3, 3), pads=(1, 1, 1, 1), groups=300)
     yield conv(rng, n, (4, 4, 6), 12, (3, 3), groups=6)
+    yield conv(rng, n, (3, 17, 5), 5, (3, 12), pads=(1, 5, 1, 6), groups=5)
+    yield conv(rng, n, (1, 17, 2), 2, (1, 13), groups=2)
 
 
 def matrices(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
@@ -89,6 +91,7 @@ def matrices(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
     for i, units in enumerate((1, 2, 3, 5, 7, 8, 9, 12, 16, 33)):
         yield dense(rng, n, (1 + i % 3, 1 + i % 4, int(rng.integers(1, 40))), units, i % 2 == 0)
     yield dense(rng, n, (1, 1, 1024), 10, False)
+    yield dense(rng, n, (1, 5, 1000), 3, False)
 
 
 def sums(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:

@@ -27,7 +27,7 @@ REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", 
 PUSHED_BYTES = 4 * 13  # r0-r11 and lr
 WORDS = "const int32_t *"
 LINE_CHARS = 100
-PART_CHARS = 3000  # then a string ends; C99 compilers need not take more than 4095
+PART_CHARS = 4000  # of a string; C99 compilers need not take more than 4095
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,13 +347,17 @@ class Program:
 
 def _parts(lines: Sequence[str], syntax: Sequence[str]) -> list[list[str]]:
     """The lines in pieces that a string of C99 can hold, cut outside repetitions."""
-    parts = [list(syntax)]
-    repeated = False
+    units: list[list[str]] = []
     for line in lines:
-        repeated = (repeated or line.startswith(".rept")) and line != ".endr"
-        parts[-1].append(line)
-        if not repeated and sum(len(one) + 1 for one in parts[-1]) > PART_CHARS:
+        if units and units[-1][0].startswith(".rept") and units[-1][-1] != ".endr":
+            units[-1].append(line)
+        else:
+            units.append([line])
+    parts = [list(syntax)]
+    for unit in units:
+        if sum(len(line) + 1 for line in (*parts[-1], *unit)) > PART_CHARS:
             parts.append(list(syntax))
+        parts[-1] += unit
     return [part for part in parts if len(part) > len(syntax)]
 
 

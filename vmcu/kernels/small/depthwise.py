@@ -36,6 +36,7 @@ from vmcu.quant.requantise import Requant
 MOST_PIXELS = 6  # the rest of Thumb-2's registers hold requantisation
 MOST_PIXELS_THUMB1, MOST_WEIGHTS_THUMB1 = 4, 3
 MOST_ROWS_UNROLLED = 3
+MOST_COLUMNS = 12  # of a window, all written out: Thumb-1 branches, and strings of C99, are short
 PER_STRIP, PER_ROW = 20, 20  # instructions of the C around the routines
 
 
@@ -93,6 +94,8 @@ class Strip:
     @property
     def possible(self) -> bool:
         """Do its registers and offsets suffice?"""
+        if self.kernel[1] > MOST_COLUMNS:
+            return False
         if self.scale.thumb1:
             return self.pixels <= MOST_PIXELS_THUMB1 and self.live_weights <= MOST_WEIGHTS_THUMB1
         reach = max(max(self.columns), self.pixels) * self.channels

@@ -31,6 +31,7 @@ from vmcu.kernels.small.common import Routine, Scale, Scaled, as_words, rescale_
 MOST_CHANNELS = 8
 PAIR_CHANNELS = 4
 MOST_STEPS = 8  # unrolled
+MOST_RUN = 65535  # bytes
 PACKED_BITS = 23  # that the lower of two sums takes
 LDRB_OFFSETS = 32  # that LDRB reaches in Thumb-1
 
@@ -64,7 +65,7 @@ class Shape:
         """Do its offsets fit in the instructions?"""
         if self.scale.thumb1:
             return self.pixels == 1
-        return max(self.run, self.distance, self.out_distance + self.channels) <= MOST_OFFSET
+        return max(self.distance, self.out_distance + self.channels) <= MOST_OFFSET and self.run <= MOST_RUN
 
 
 def pack_weights(scaled: Scaled, block: int) -> NDArray[np.int8]:
@@ -177,7 +178,11 @@ def _thumb2(p: Thumb2, s: Shape) -> int:
         if u == s.run:
             step()
             return
-        p.point(end, x, s.run)
+        if s.run > MOST_OFFSET:
+            p.move(p.number("far", 13), s.run)
+            p.point(end, x, p.number("far", 13))
+        else:
+            p.point(end, x, s.run)
         with p.until("step", x, end):
             step()
 

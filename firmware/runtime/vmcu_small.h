@@ -51,6 +51,21 @@ static inline void vmcu_unpack(int32_t *low, int32_t *high)
     *low = (int32_t)(bits & 0x7FFFFFU) - 0x400000;
 }
 
+/* The same with 24 bits. */
+static inline void vmcu_unpack24(int32_t *low, int32_t *high)
+{
+    uint32_t bits = (uint32_t)*low;
+    *high = vmcu_wrap((uint32_t)*high << 8 | bits >> 24);
+    *low = (int32_t)(bits & 0xFFFFFFU) - 0x800000;
+}
+
+/* Bytes 0 and 3 of a word rotated right. */
+static inline int32_t vmcu_ends(int32_t word, int32_t ror)
+{
+    uint32_t bits = (uint32_t)word;
+    return vmcu_wrap((ror ? bits >> ror | bits << (32 - ror) : bits) & 0xFF0000FFU);
+}
+
 /* a >> by, plus the last bit shifted out, plus b: ASRS and ADCS. */
 static inline int32_t vmcu_asr_adc(int32_t a, int32_t by, int32_t b)
 {

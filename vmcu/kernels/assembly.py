@@ -110,7 +110,9 @@ class Program:
         return self._reg(name, number, "const int8_t *const *")
 
     def _reg(self, name: str, number: int, kind: Kind) -> Reg:
-        return self._regs.setdefault(name, Reg(name, number, kind))
+        reg = self._regs.setdefault(name, Reg(name, number, kind))
+        assert reg == Reg(name, number, kind), f"{name} has another register or type"
+        return reg
 
     # ---- memory ----------------------------------------------------------------------------------
 

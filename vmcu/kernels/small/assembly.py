@@ -44,6 +44,25 @@ class Thumb2(Program):
         c = f"vmcu_long_mla(&{low.name}, &{high.name}, {a.name}, {b.name});"
         self._add(f"smlal {low.asm}, {high.asm}, {a.asm}, {b.asm}", c)
 
+    def unpack24(self, low: Reg, high: Reg, spare: Reg) -> None:
+        """Of high * 2^32 + low: low = bits 0 to 23 minus 2^23, high = bits 24 to 55. Four instructions."""
+        self._add(f"bic {spare.asm}, {low.asm}, #0xFF000000", "")
+        self._add(f"lsr {low.asm}, {low.asm}, #24", "")
+        self._add(f"orr {high.asm}, {low.asm}, {high.asm}, lsl #8", "")
+        self._add(f"sub {low.asm}, {spare.asm}, #0x800000", f"vmcu_unpack24(&{low.name}, &{high.name});")
+
+    def ends(self, to: Reg, word: Reg, mask: Reg, ror: int = 0) -> None:
+        """to = bytes 0 and 3 of a word rotated right; mask is 0xFF0000FF."""
+        shift = f", ror #{ror}" if ror else ""
+        self._add(
+            f"and {to.asm}, {mask.asm}, {word.asm}{shift}", f"{to.name} = vmcu_ends({word.name}, {ror});"
+        )
+
+    def ends_mask(self, to: Reg) -> None:
+        """to = 0xFF0000FF."""
+        self._add(f"mvn {to.asm}, #0xFF00", "")
+        self._add(f"bic {to.asm}, {to.asm}, #0xFF0000", "")
+
     def unpack(self, low: Reg, high: Reg, spare: Reg) -> None:
         """Of high * 2^32 + low: low = bits 0 to 22 minus 2^22, high = bits 23 to 54. Four instructions."""
         self._add(f"ubfx {spare.asm}, {low.asm}, #0, #23", "")

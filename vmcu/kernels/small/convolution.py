@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from vmcu.ir.quantized import Isa
 from vmcu.kernels.small.common import Scaled, make_scaled
 from vmcu.kernels.small.product import (
+    MASKED_BITS,
     MOST_CHANNELS,
+    MOST_RUN,
     PAIR_CHANNELS,
     Shape,
     block_words,
     can_pack,
+    pack_masked,
     pack_parameters,
     pack_weights,
     pack_words,
@@ -54,7 +57,8 @@ def _both(shape: Shape, blocks: _Blocks, word: str) -> tuple[dict[str, Function]
     functions, work = {}, 0
     for name, channels, count in (("full", blocks.size, blocks.full), ("tail", blocks.tail, 1)):
         if channels and count:
-            routine = product(replace(shape, channels=channels), count)
+            masked = shape.masked and name == "full"
+            routine = product(replace(shape, channels=channels, masked=masked), count)
             functions[f"{word}_{name}"] = routine.function
             work += routine.instructions + PER_CALL
     return functions, work
@@ -83,7 +87,8 @@ def convolution_kernel(
     scaled = make_scaled(isa, weights, bias, requant)
     if scaled is None:
         return None
-    found = [_kernel(scaled, where, stride, pad_value, uses_row, packed) for packed in (False, True)]
+    forms = ((False, False), (True, False), (False, True))
+    found = [_kernel(scaled, where, stride, pad_value, uses_row, *form) for form in forms]
     return min((k for k in found if k), key=lambda k: k.instructions or 0, default=None)
 
 
@@ -94,11 +99,14 @@ def _kernel(
     pad_value: int | None,
     uses_row: bool,
     packed: bool,
+    masked: bool,
 ) -> Kernel | None:
     weights = scaled.weights
     if packed and not (weights.size <= MOST_PACKED and can_pack(scaled)):
         return None
     m, kh, kw, channels = weights.shape
+    if masked and (int(str(where["out_cols"])) > 1 or m < MOST_CHANNELS or not can_pack(scaled, MASKED_BITS)):
+        return None
     straight = where["tiles"] == 1 and (where["dilation"] == 1 or kw == 1)
     padded, cols = bool(where["padded_cols"]), int(str(where["out_cols"]))
     tapped = padded or not straight
@@ -106,7 +114,9 @@ def _kernel(
     if tapped and not copied and kh * kw > MOST_TAPS:
         return None
     scale = scaled.scale
-    one = Shape(scale, 1, 1, kh, kw * channels, packed=packed)
+    if masked and (tapped or kw * channels > MOST_RUN):
+        return None
+    one = Shape(scale, 1, 1, kh, kw * channels, packed=packed, masked=masked)
     two = replace(one, pixels=2, distance=stride * channels, out_distance=m)
     pairs = not packed and straight and cols > 1 and replace(two, channels=PAIR_CHANNELS).possible
     blocks = _blocks(m, PAIR_CHANNELS if pairs else MOST_CHANNELS)
@@ -138,6 +148,7 @@ def _kernel(
         **where,
         "pixel": str(where["pixel"]).replace("[kx]", ""),  # of one column at a time
         "thumb1": scale.thumb1,
+        "masked": masked,
         "out_channels": m,
         "full_channels": full,
         "full_weights": depth * (full // 2 if packed else full),
@@ -162,9 +173,11 @@ def _kernel(
     }
     constants = (
         ConstArray(
-            "weights", partial(pack_words if packed else pack_weights, scaled, blocks.size), "weights"
+            "weights",
+            partial(pack_words if packed else pack_masked if masked else pack_weights, scaled, blocks.size),
+            "weights",
         ),
-        ConstArray("parameters", partial(pack_parameters, scaled, blocks.size, packed), "tables"),
+        ConstArray("parameters", partial(pack_parameters, scaled, blocks.size, packed, masked), "tables"),
     )
     return Kernel(
         "product_small",

@@ -136,7 +136,7 @@ static inline int32_t vmcu_smmlar(int32_t a, int32_t b, int32_t acc)
 }
 
 /* high:low += a * b. */
-static inline void vmcu_smlal(int32_t *low, int32_t *high, int32_t a, int32_t b)
+static inline void vmcu_mla64(int32_t *low, int32_t *high, int32_t a, int32_t b)
 {
     uint64_t sum = ((uint64_t)(uint32_t)*high << 32 | (uint32_t)*low) + (uint64_t)((int64_t)a * b);
     *low = vmcu_wrap((uint32_t)sum);

@@ -28,7 +28,7 @@ def make_kernels(kernels: Sequence[Kernel]) -> KernelFunctions:
     names = []
     for kernel in kernels:
         called = {word: texts.name(f.stem, f.text) for word, f in kernel.functions.items()}
-        context = {**kernel.context, **called, "signature": _signature(kernel)}
+        context = {**kernel.context, **called, "called": called, "signature": _signature(kernel)}
         names.append(texts.name(kernel.template, render(f"kernels/{kernel.template}.c", context)))
     return KernelFunctions(tuple(texts.found), tuple(names))
 

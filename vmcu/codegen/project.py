@@ -27,8 +27,8 @@ from vmcu.resources import folder
 POOL_ALIGN = 4
 RUNTIME: Mapping[Isa, tuple[str, ...]] = {
     "c": ("vmcu_math.h",),
-    "armv6-m": ("vmcu_math.h",),
-    "armv7-m": ("vmcu_math.h",),
+    "armv6-m": ("vmcu_math.h", "vmcu_dsp.h", "vmcu_small.h"),
+    "armv7-m": ("vmcu_math.h", "vmcu_dsp.h", "vmcu_small.h"),
     "armv7e-m": ("vmcu_math.h", "vmcu_dsp.h"),
     "armv8.1-m": ("vmcu_math.h", "vmcu_dsp.h"),
 }

@@ -18,16 +18,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
+from vmcu.ir.quantized import Isa
 from vmcu.ops.base import PLACEHOLDER, Function
 
 Kind = Literal["int32_t", "const int8_t *", "int8_t *", "const int8_t *const *"]
+DSP: tuple[Isa, ...] = ("armv7e-m", "armv8.1-m")
+"""Instruction sets that have all of these."""
 REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 PUSHED_BYTES = 4 * 13  # r0-r11 and lr
 WORDS = "const int32_t *"
 LINE_CHARS = 100
-PROLOGUE, EPILOGUE = 1, 2  # instructions
+PART_CHARS = 4000  # of a string; C99 compilers need not take more than 4095
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,19 @@ class Program:
         stem: start of its C name.
         purpose: comment above it.
         params: (name, C type) of the parameters.
+
+    Attributes:
+        guard: C macro that is defined where the assembly may run.
+        entry, leave: its first and last instructions.
+        saved: bytes that `entry` pushes below the first four parameters.
+        syntax: directives before the text, and again where it continues.
     """
+
+    guard: ClassVar[str] = "VMCU_THUMB2_DSP"
+    entry: ClassVar[tuple[str, ...]] = ("push {r0-r11, lr}",)
+    leave: ClassVar[tuple[str, ...]] = ("add sp, #16", "pop {r4-r11, pc}")
+    saved: ClassVar[int] = 0
+    syntax: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, stem: str, purpose: Sequence[str], params: Sequence[tuple[str, str]]) -> None:
         self._stem, self._purpose, self._params = stem, tuple(purpose), tuple(params)
@@ -98,7 +113,9 @@ class Program:
         return self._reg(name, number, "const int8_t *const *")
 
     def _reg(self, name: str, number: int, kind: Kind) -> Reg:
-        return self._regs.setdefault(name, Reg(name, number, kind))
+        reg = self._regs.setdefault(name, Reg(name, number, kind))
+        assert reg == Reg(name, number, kind), f"{name} has another register or type"
+        return reg
 
     # ---- memory ----------------------------------------------------------------------------------
 
@@ -200,7 +217,7 @@ class Program:
         shift = (f", asr #{asr}", f"{b.name} >> {asr}") if asr else ("", b.name)
         self._add(f"add {to.asm}, {a.asm}, {b.asm}{shift[0]}", f"{to.name} = vmcu_add({a.name}, {shift[1]});")
 
-    def add_shifted(self, to: Reg, a: Reg, b: Reg, lsl: int, negative: bool = False) -> None:
+    def add_left(self, to: Reg, a: Reg, b: Reg, lsl: int, negative: bool = False) -> None:
         """to = a + (b << lsl), or a - (b << lsl)."""
         op = "sub" if negative else "add"
         c = f"{to.name} = vmcu_{op}({a.name}, vmcu_shl({b.name}, {lsl}));"
@@ -231,7 +248,7 @@ class Program:
         ror = (", ror #8", ", 8") if upper else ("", ", 0")
         self._add(f"sxtb16 {to.asm}, {a.asm}{ror[0]}", f"{to.name} = vmcu_sxtb16({a.name}{ror[1]});")
 
-    def byte(self, to: Reg, a: Reg, number: int) -> None:
+    def signed_byte(self, to: Reg, a: Reg, number: int) -> None:
         """to = byte 0 to 3 of a, with its sign."""
         ror = f", ror #{8 * number}" if number else ""
         self._add(f"sxtb {to.asm}, {a.asm}{ror}", f"{to.name} = vmcu_sxtb({a.name}, {8 * number});")
@@ -266,7 +283,7 @@ class Program:
 
     def long_mla(self, low: Reg, high: Reg, a: Reg, b: Reg) -> None:
         """high:low += a * b, 64 bits."""
-        c = f"vmcu_smlal(&{low.name}, &{high.name}, {a.name}, {b.name});"
+        c = f"vmcu_mla64(&{low.name}, &{high.name}, {a.name}, {b.name});"
         self._add(f"smlal {low.asm}, {high.asm}, {a.asm}, {b.asm}", c)
 
     def funnel(self, to: Reg, low: Reg, high: Reg, right: int) -> None:
@@ -341,7 +358,7 @@ class Program:
 
     def count(self, trips: Mapping[str, int]) -> int:
         """Instructions of one call, from how often each loop's body runs in all."""
-        total = PROLOGUE + EPILOGUE
+        total = len(self.entry) + len(self.leave)
         for line in self._lines:
             if line.asm and not line.asm.endswith(":") and not line.asm.startswith("."):
                 total += line.times * (trips[line.loop] if line.loop else 1)
@@ -355,18 +372,17 @@ class Program:
         ]
         rows = [f"/* {self._purpose[0]}", *(f" * {line}" for line in self._purpose[1:])]
         rows[-1] += " */"
-        rows += ["#if defined(VMCU_THUMB2_DSP)", f"VMCU_NAKED static void {PLACEHOLDER}("]
-        rows += [*wrap([f"{p} VMCU_UNUSED" for p in params]), "{", "    __asm__("]
-        rows += [f'        "{line}\\n"' for line in self._assembly()]
-        rows += ["    );", "}", "#else", f"static void {PLACEHOLDER}(", *wrap(params), "{"]
+        rows += [f"#if defined({self.guard})", f"VMCU_NAKED static void {PLACEHOLDER}("]
+        rows += [*wrap([f"{p} VMCU_UNUSED" for p in params]), "{"]
+        for part in _parts(self._assembly(), self.syntax):
+            rows += ["    __asm__(", *(f'        "{line}\\n"' for line in part), "    );"]
+        rows += ["}", "#else", f"static void {PLACEHOLDER}(", *wrap(params), "{"]
         rows += [f"    {line}" for line in self._c()]
         rows += ["}", "#endif"]
         return Function(self._stem, "\n".join(rows) + "\n")
 
     def _assembly(self) -> list[str]:
-        lines = ["push {r0-r11, lr}"]
-        lines += [line.asm for line in self._lines if line.asm]
-        return [*lines, "add sp, #16", "pop {r4-r11, pc}"]
+        return [*self.entry, *(line.asm for line in self._lines if line.asm), *self.leave]
 
     def _c(self) -> list[str]:
         lines = []
@@ -381,6 +397,7 @@ class Program:
             lines += [f"{stem} {', '.join(names[i : i + 8])};" for i in range(0, len(names), 8)]
         if "rept" in used:
             lines.append("int32_t rept;")
+        lines += [f"(void){name}_;" for name, _ in self._params if f"{name}_" not in used]
         depth = 0
         for line in self._lines:
             if line.c.startswith("}"):
@@ -393,10 +410,26 @@ class Program:
 
     def _slot(self, param: str) -> int:
         index = [name for name, _ in self._params].index(param)
-        return 4 * index if index < 4 else PUSHED_BYTES + 4 * (index - 4)
+        return 4 * index + self.saved if index < 4 else PUSHED_BYTES + 4 * (index - 4)
 
     def _add(self, asm: str, c: str) -> None:
         self._lines.append(_Line(asm, c, self._loops[-1], self._times))
+
+
+def _parts(lines: Sequence[str], syntax: Sequence[str]) -> list[list[str]]:
+    """The lines in pieces that a string of C99 can hold, cut outside repetitions."""
+    units: list[list[str]] = []
+    for line in lines:
+        if units and units[-1][0].startswith(".rept") and units[-1][-1] != ".endr":
+            units[-1].append(line)
+        else:
+            units.append([line])
+    parts = [list(syntax)]
+    for unit in units:
+        if sum(len(line) + 1 for line in (*parts[-1], *unit)) > PART_CHARS:
+            parts.append(list(syntax))
+        parts[-1] += unit
+    return [part for part in parts if len(part) > len(syntax)]
 
 
 def wrap(params: Sequence[str]) -> list[str]:

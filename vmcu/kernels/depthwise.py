@@ -298,10 +298,10 @@ def filter_planes(g: Planes, channels: int) -> Routine:
 
 def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
     """A few pixels of one channel."""
-    free = iter(range(2, 14))
-    acc = p.numbers("acc", [next(free) for _ in range(group.pixels)])
-    data = p.numbers("p", [next(free) for _ in range(group.words)])
-    taps = p.numbers("k", [next(free) for _ in range(len(group.taps))])
+    free, many = iter(range(2, 14)), f"_of_{group.pixels}_"
+    acc = p.numbers(f"acc{many}", [next(free) for _ in range(group.pixels)])
+    data = p.numbers(f"p{many}", [next(free) for _ in range(group.words)])
+    taps = p.numbers(f"k{many}", [next(free) for _ in range(len(group.taps))])
     x, w = p.source("x", 0), p.source("w", 1)
     p.get(w, "weights")
     p.load(acc[0], w, step=4)
@@ -325,8 +325,8 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
     p.advance(x, advance - g.plane)
     # Data and weights are done with.
     first = 2 + group.pixels
-    multiplier, add, shift = (p.number(n, first + i) for i, n in enumerate(("m", "add", "shift")))
-    to, sign = p.target("to", first + 3), p.number("sign", first + 4)
+    multiplier, add, shift = (p.number(n + many, first + i) for i, n in enumerate(("m", "add", "shift")))
+    to, sign = p.target(f"to{many}", first + 3), p.number(f"sign{many}", first + 4)
     tflm = g.rescale.numerics == "tflm"
     p.load_all((multiplier, add, shift) if tflm else (multiplier, add), w)
     p.get(to, "position")

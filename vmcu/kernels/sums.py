@@ -109,8 +109,8 @@ def add_onnx(shift: int, low: int, high: int, count: int) -> Routine:
         p.load(a, x, step=WORD)
         p.load(b, y, step=WORD)
         for i in range(WORD):
-            p.byte(s, a, i)
-            p.byte(t, b, i)
+            p.signed_byte(s, a, i)
+            p.signed_byte(t, b, i)
             p.move(sum_low, start_low)
             p.move(sum_high, start_high)
             p.long_mla(sum_low, sum_high, s, m)
@@ -163,11 +163,11 @@ def add_tflm(
         p.load(words[0], x, step=WORD)
         p.load(words[1], y, step=WORD)
         for i in range(WORD):
-            p.byte(s, words[order[0]], i)
-            p.byte(t, words[order[1]], i)
-            p.add_shifted(s, start, s, TFLM_LEFT_SHIFT - 1, negative=signs[0] < 0)
+            p.signed_byte(s, words[order[0]], i)
+            p.signed_byte(t, words[order[1]], i)
+            p.add_left(s, start, s, TFLM_LEFT_SHIFT - 1, negative=signs[0] < 0)
             if shift:
-                p.add_shifted(t, start2, t, TFLM_LEFT_SHIFT + 1)
+                p.add_left(t, start2, t, TFLM_LEFT_SHIFT + 1)
                 p.add(sign, half, t, asr=31)
                 p.high_mla(t, t, multiplier, sign, rounded=True)
                 if signs[1] > 0:
@@ -175,7 +175,7 @@ def add_tflm(
                 else:
                     p.sub_shifted(s, s, t, shift)
             else:
-                p.add_shifted(s, s, t, TFLM_LEFT_SHIFT - 1, negative=signs[1] < 0)
+                p.add_left(s, s, t, TFLM_LEFT_SHIFT - 1, negative=signs[1] < 0)
             p.shift_left(s, s, 1)
             p.add(sign, add, s, asr=31)
             p.high_mla(s, s, out_multiplier, sign, rounded=True)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import Layout
 from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels.assembly import DSP
+from vmcu.kernels.small.add import add_kernel
+from vmcu.kernels.small.common import SMALL
 from vmcu.kernels.sums import sum_kernels
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Table, Window, narrow_weights
 from vmcu.ops.columns import same_tiles
@@ -117,10 +120,14 @@ class Binary(QOp):
         return Kernel("binary", context, tuple(constants), uses_row=per_row)
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
-        found: tuple[Kernel, ...] = ()
         alike = all(shape == out.shape for shape in self.shapes) and same_tiles(*ins, out)
-        if isa in ("armv7e-m", "armv8.1-m") and self.sum is not None and self.constant is None and alike:
-            found = sum_kernels(self.sum, self.zero_points, out.segment_bytes)
+        found: tuple[Kernel, ...] = ()
+        if self.sum is not None and self.constant is None and alike:
+            if isa in SMALL:
+                one = add_kernel(isa, self.sum, self.zero_points, out.segment_bytes)
+                found = (one,) if one else ()
+            elif isa in DSP:
+                found = sum_kernels(self.sum, self.zero_points, out.segment_bytes)
         return found or (self.kernel(ins, out),)
 
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import Layout, row_major
 from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels.assembly import DSP
+from vmcu.kernels.small.common import SMALL
+from vmcu.kernels.small.convolution import dense_kernel
 from vmcu.kernels.vectors import vector_kernels
 from vmcu.kernels.windows import window_kernels
 from vmcu.ops.accumulate import DenseRows, Finish, sums_name
@@ -81,7 +84,11 @@ class Dense(QOp):
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
         (x,) = ins
-        if isa not in ("armv7e-m", "armv8.1-m"):
+        if isa in SMALL:
+            pixels, rows, run = (x.cols, 1, x.channels) if self.per_pixel else (1, x.rows, x.row_bytes)
+            one = dense_kernel(isa, self.weights, self.bias, self.requant, pixels=pixels, rows=rows, run=run)
+            return (one or self.kernel(ins, out),)
+        if isa not in DSP:
             return (self.kernel(ins, out),)
         if self.per_pixel:
             found = window_kernels(

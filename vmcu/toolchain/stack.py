@@ -16,6 +16,7 @@ from vmcu.toolchain.elf import STT_FUNC, Elf
 from vmcu.toolchain.thumb import Function, functions_of
 
 HOOK = "vmcu_task_done"  # not part of the model
+LEAST_FRAME = 4  # bytes; up to this, what a function's machine code pushes says more
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,9 @@ def call_graph(
         if function.indirect and not callbacks:
             raise internal("calls through a pointer: its stack has no bound", f"function {function.name}")
         if function.address not in depth:
-            # Of functions written in assembly the compiler knows no frame, or 0.
-            frame = frames.get(function.name) or function.pushed_bytes
+            # Of functions written in assembly the compiler knows no frame, or says 0 (clang for Armv6-M: 4).
+            known = frames.get(function.name, 0)
+            frame = known if known > LEAST_FRAME else function.pushed_bytes
             if frame is None:
                 raise internal("has a stack frame of no known size", f"function {function.name}")
             below = 0

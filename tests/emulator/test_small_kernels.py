@@ -1,0 +1,212 @@
+"""Kernels of Cortex-M3 and Cortex-M0+: many shapes on the host with sanitizers, in QEMU, and in Unicorn's Cortex-M0.
+
+Unicorn's core has Thumb-1 alone and no unaligned access, so neither can slip into kernels for Cortex-M0+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from math import inf
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from kernel_layers import (
+    Layer,
+    add,
+    check_answers,
+    conv,
+    dense,
+    extreme_batch,
+    followed,
+    payload_of,
+    side_by_side,
+)
+from tiny_project import need
+
+from vmcu.ir.quantized import Numerics
+from vmcu.pipeline import Compiled, compile_schedule
+from vmcu.planning.kernels import with_kernels
+from vmcu.run import run
+from vmcu.schedule.schedule import layer_by_layer
+from vmcu.schedule.tiles import tile_columns
+from vmcu.targets import load_target
+from vmcu.toolchain import build, build_host, find_compiler
+
+CORES = {"cortex-m0plus": "armv6-m", "cortex-m3": "armv7-m"}
+CORE = pytest.mark.parametrize("core", CORES)
+SMALL_TEMPLATES = ("product_small", "depthwise_small", "tall_small", "add_small")
+
+
+def pointwise(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Every number of channels up to 40, in or out, and columns up to 5."""
+    for i, channels in enumerate(range(1, 41, 3)):
+        other = int(rng.integers(1, 41))
+        cols, stride = i % 5 + 1, i % 2 + 1
+        ins, outs = (channels, other) if i % 2 else (other, channels)
+        yield conv(rng, n, (2, cols * stride, ins), outs, (1, 1), strides=(1, stride))
+
+
+def windows(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Kernels up to 7, strides, dilations, pads on every side."""
+    for k in range(1, 8):
+        for stride in (1, 2):
+            pads = tuple(int(p) for p in rng.integers(0, k, 4))
+            ins, outs = int(rng.choice([1, 2, 3, 5, 8, 9])), int(rng.integers(1, 14))
+            kernel = (int(rng.integers(1, 4)), k) if stride == 1 else (k, int(rng.integers(1, 4)))
+            dilation = int(rng.choice([1, 1, 2])) if k < 4 else 1
+            size = (kernel[0] + 1, (kernel[1] - 1) * dilation + 1 + int(rng.integers(0, 6)), ins)
+            pads = (pads[0] % kernel[0], pads[1] % kernel[1], pads[2] % kernel[0], pads[3] % kernel[1])
+            yield conv(
+                rng, n, size, outs, kernel, strides=(stride, stride), pads=pads, dilations=(1, dilation)
+            )
+
+
+def depthwise(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Kernels up to 7, strides, dilations, pads, and channels that are no multiple of anything."""
+    for k in range(1, 8):
+        for stride in (1, 2):
+            channels = int(rng.integers(1, 41))
+            kernel = (k, int(rng.integers(1, 8))) if stride == 1 else (int(rng.integers(1, 5)), k)
+            dilation = int(rng.choice([1, 1, 2]))
+            pads = tuple(int(p) for p in rng.integers(0, 9, 4) % (*kernel, *kernel))
+            size = (kernel[0] + 1, (kernel[1] - 1) * dilation + 1 + int(rng.integers(0, 14)), channels)
+            yield conv(
+                rng, n, size, channels, kernel,
+                strides=(1, stride), pads=pads, dilations=(1, dilation), groups=channels,
+            )  # fmt: skip
+    for rows, channels in ((3, 8), (5, 13), (21, 32)):
+        yield conv(rng, n, (rows, 1, channels), channels, (rows, 1), groups=channels)
+    yield conv(rng, n, (4, 6, 300), 300, (3, 3), pads=(1, 1, 1, 1), groups=300)
+    yield conv(rng, n, (4, 4, 6), 12, (3, 3), groups=6)
+    yield conv(rng, n, (3, 17, 5), 5, (3, 12), pads=(1, 5, 1, 6), groups=5)
+    yield conv(rng, n, (1, 17, 2), 2, (1, 13), groups=2)
+
+
+def matrices(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Dense layers of a tensor, in one row or several, and per pixel."""
+    for i, units in enumerate((1, 2, 3, 5, 7, 8, 9, 12, 16, 33)):
+        yield dense(rng, n, (1 + i % 3, 1 + i % 4, int(rng.integers(1, 40))), units, i % 2 == 0)
+    yield dense(rng, n, (1, 1, 1024), 10, False)
+    yield dense(rng, n, (1, 5, 1000), 3, False)
+
+
+def sums(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Operands of scales up to 64 times apart."""
+    for i in range(12):
+        yield add(rng, n, (1 + i % 2, int(rng.integers(1, 12)), int(rng.integers(1, 20))))
+
+
+FAMILIES = {f.__name__: f for f in (pointwise, windows, depthwise, matrices, sums)}
+
+
+@cache
+def compiled(family: str, numerics: Numerics, core: str) -> Compiled:
+    """All layers of a family, with the core's fastest kernels."""
+    rng = np.random.default_rng([*family.encode(), len(numerics)])
+    graph = side_by_side(tuple(FAMILIES[family](rng, numerics)), numerics)
+    schedule = layer_by_layer(replace(graph, isa=CORES[core]))  # type: ignore[arg-type]
+    made = compile_schedule(with_kernels(schedule, inf), "layers")
+    own = sum(k.template in SMALL_TEMPLATES for k in made.plan.schedule.kernels)
+    assert own > len(graph.ops) // 2 or (family, numerics, core) == ("sums", "onnx", "cortex-m3")
+    return made
+
+
+def tiled_layers(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Layers whose rows can be cut into three tiles."""
+    for kernel, ins, outs in ((1, 8, 12), (3, 2, 8), (3, 9, 5), (5, 3, 4)):
+        pad = kernel // 2
+        yield conv(rng, n, (kernel + 1, 12, ins), outs, (kernel, kernel), pads=(pad,) * 4)
+        yield conv(rng, n, (kernel + 1, 12, ins), outs, (kernel, kernel), strides=(2, 2), pads=(pad,) * 4)
+    yield conv(rng, n, (4, 12, 7), 7, (3, 3), pads=(1, 1, 1, 1), groups=7)
+    yield add(rng, n, (2, 12, 5))
+
+
+@pytest.mark.parametrize("cut", ["xyz", "xz", "y"])
+@CORE
+def test_tiles(cut: str, core: str, tmp_path: Path) -> None:
+    """Inputs, outputs, or both in tiles of columns."""
+    rng = np.random.default_rng(11)
+    graph = followed(side_by_side(tuple(tiled_layers(rng, "tflm")), "tflm"), rng)
+    graph = replace(graph, isa=CORES[core])  # type: ignore[arg-type]
+    graph = tile_columns(graph, [name for name in graph.tensors if name[0] in cut], 3)
+    assert any(t.tiles == 3 for t in graph.tensors.values())
+    made = compile_schedule(with_kernels(layer_by_layer(graph), inf), "layers")
+    assert any(
+        k.template == "product_small"
+        and max(t.tiles for t in (*graph.ins(op), graph.tensors[op.output])) == 3
+        for op, k in zip(made.plan.schedule.steps, made.plan.schedule.kernels, strict=True)
+    )
+    given = extreme_batch(made.graph, rng)
+    check_answers(
+        made.graph, given, run(build_host(made.project, workdir=tmp_path), payload_of(made.graph, given))
+    )
+
+
+FAMILY = pytest.mark.parametrize("family", FAMILIES)
+NUMERICS = pytest.mark.parametrize("numerics", get_args(Numerics))
+
+
+@FAMILY
+@pytest.mark.parametrize("numerics", ["tflm", pytest.param("onnx", marks=pytest.mark.slow)])
+@CORE
+def test_host(family: str, numerics: Numerics, core: str, tmp_path: Path) -> None:
+    """The same kernels as C, under sanitizers, at the extremes and on noise."""
+    made = compiled(family, numerics, core)
+    given = extreme_batch(made.graph, np.random.default_rng(7))
+    check_answers(
+        made.graph, given, run(build_host(made.project, workdir=tmp_path), payload_of(made.graph, given))
+    )
+
+
+@pytest.mark.qemu
+@FAMILY
+@NUMERICS
+@CORE
+def test_cores(family: str, numerics: Numerics, core: str, tmp_path: Path) -> None:
+    """As assembly, in both emulators, which count the same instructions."""
+    need("gcc", "qemu", "unicorn")
+    made = compiled(family, numerics, core)
+    given = extreme_batch(made.graph, np.random.default_rng(7))
+    firmware = build(made.project, load_target(core), find_compiler("gcc"), workdir=tmp_path)
+    reports = [run(firmware, payload_of(made.graph, given), engine=engine) for engine in ("qemu", "unicorn")]
+    for report in reports:
+        check_answers(made.graph, given, report)
+    assert reports[0].instructions == reports[1].instructions
+    assert reports[0].stack_painted_bytes is not None
+    assert reports[0].stack_painted_bytes <= firmware.stack_bytes <= 512
+
+
+@pytest.mark.qemu
+@FAMILY
+@CORE
+def test_clang(family: str, core: str, tmp_path: Path) -> None:
+    """The other compiler takes the same assembly."""
+    need("zig", "unicorn")
+    made = compiled(family, "tflm", core)
+    given = extreme_batch(made.graph, np.random.default_rng(7))
+    firmware = build(made.project, load_target(core), find_compiler("zig"), workdir=tmp_path)
+    check_answers(made.graph, given, run(firmware, payload_of(made.graph, given), engine="unicorn"))
+
+
+@pytest.mark.qemu
+@FAMILY
+@CORE
+def test_estimates(family: str, core: str, tmp_path: Path) -> None:
+    """What plans are compared by is close to what the emulator counts; where it is off, saturation or an edge is dear."""
+    need("gcc", "qemu")
+    made = compiled(family, "tflm", core)
+    given = extreme_batch(made.graph, np.random.default_rng(7))[-1:]
+    firmware = build(made.project, load_target(core), find_compiler("gcc"), workdir=tmp_path, hooks="profile")
+    profile = run(firmware, payload_of(made.graph, given), engine="qemu").profile
+    assert profile is not None
+    schedule = made.plan.schedule
+    counted = estimated = 0
+    for op, kernel, count in zip(schedule.steps, schedule.kernels, profile, strict=True):
+        if kernel.instructions is not None:
+            counted += count
+            estimated += kernel.instructions * op.tasks(made.graph.ins(op), made.graph.tensors[op.output])
+    assert 0.85 < estimated / counted < 1.15

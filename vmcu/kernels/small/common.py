@@ -1,0 +1,207 @@
+"""Which layers the kernels for small cores cover, and how they rescale accumulators.
+
+**Cortex-M3** has the upper word of a product in one instruction (SMULL, SMLAL): floor(acc * M / 2^32), or with 2 * acc and a start of 2^31
+gemmlowp's doubling high multiply; adding the sign before the last shift rounds halves away from zero.
+
+**Cortex-M0+** has the lower word of a product only. A bound of |acc| is known (128 * sum |w| + |bias|); the multiplier is cut into
+pieces so small that acc times a piece fits: m = m0 + 2^a * (m1 + 2^b * m2), and then
+floor(acc * m / 2^(a + b)) = floor((floor((acc * m0) / 2^a) + acc * m1) / 2^b) + acc * m2, exactly, since floors of floors of sums with
+integers are floors. The carry of the last shift rounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.ir.quantized import Isa, Numerics
+from vmcu.kernels.assembly import Reg
+from vmcu.kernels.small.assembly import Thumb1, Thumb2
+from vmcu.ops.base import Function
+from vmcu.quant.requantise import Requant
+
+SMALL: tuple[Isa, ...] = ("armv6-m", "armv7-m")
+MULTIPLIER_BITS = 31
+MOST_SHIFT = 22  # `tflm`: beyond it zero point and product do not fit a word
+THREE_PIECES, FOUR_PIECES = (10, 10), (8, 8, 8)  # bits of all pieces but the last
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the text of a layer's requantisation depends on.
+
+    Attributes:
+        thumb1: for Cortex-M0+.
+        numerics: rule.
+        right: `onnx`: shift of the product's upper word.
+        low, high: of the output.
+        pieces: bits of all pieces of the multipliers but the last (`thumb1`).
+    """
+
+    thumb1: bool
+    numerics: Numerics
+    right: int
+    low: int
+    high: int
+    pieces: tuple[int, ...] = ()
+
+    @property
+    def words(self) -> int:
+        """Parameters of a channel."""
+        extra = 2 if self.numerics == "tflm" else int(self.thumb1)
+        return 1 + len(self.pieces) + extra
+
+    @property
+    def shared(self) -> int:
+        """Parameters of several channels."""
+        return int(self.numerics == "onnx" and not self.thumb1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """Weights and requantisation of a layer, prepared.
+
+    Attributes:
+        scale: of the text.
+        weights: as given.
+        bias: what accumulators start from, int64.
+        parameters: (channels, scale.words), in the order in which they are read.
+        shared: addend of all channels, where there is one.
+    """
+
+    scale: Scale
+    weights: NDArray[np.int8]
+    bias: NDArray[np.int64]
+    parameters: NDArray[np.int64]
+    shared: NDArray[np.int64]
+
+
+def make_scaled(
+    isa: Isa, weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant
+) -> Scaled | None:
+    """The layer, or None where these kernels cannot.
+
+    Args:
+        weights: (channels, any), zero point subtracted.
+        bias: input zero point folded in.
+    """
+    if isa not in SMALL or weights.dtype != np.int8 or requant.pre_shift or requant.clamp_acc:
+        return None
+    m = len(bias)
+    thumb1, tflm = isa == "armv6-m", requant.numerics == "tflm"
+    multipliers = np.broadcast_to(np.array(requant.multipliers, np.int64), (m,)).copy()
+    shifts = np.broadcast_to(-np.array(requant.shifts, np.int64), (m,)).copy()
+    zeros = np.full(m, requant.zero_point, np.int64)
+    starts = bias.astype(np.int64)
+    sums = np.abs(weights.reshape(m, -1).astype(np.int64)).sum(axis=1)
+    if tflm:
+        # A channel without weights is a constant, whatever its scale.
+        fixed = sums == 0
+        zeros[fixed] = requant.apply(np.broadcast_to(starts, (1, m)))[0].astype(np.int64)[fixed]
+        starts[fixed], multipliers[fixed], shifts[fixed] = 0, 0, 1
+        if shifts.min() < 1 or shifts.max() > MOST_SHIFT:
+            return None
+    bound = int((sums * 128 + np.abs(starts)).max())
+    scale = _scale(thumb1, requant, bound, int(multipliers.min()))
+    if scale is None:
+        return None
+    columns, rest = [], multipliers
+    for bits in scale.pieces:
+        columns.append(rest & ((1 << bits) - 1))
+        rest = rest >> bits
+    columns.append(rest)
+    if thumb1:
+        zeros = zeros - requant.low  # its limits start from 0
+    by = shifts if tflm else np.full(m, scale.right)
+    addends = (zeros << by) + (1 << (by - 1))
+    if tflm:
+        columns += [addends, shifts]
+    elif thumb1:
+        columns.append(addends)
+    shared = addends[:1] if scale.shared else np.zeros(0, np.int64)
+    return Scaled(scale, weights.astype(np.int8), starts, np.stack(columns, axis=1), shared)
+
+
+def _scale(thumb1: bool, requant: Requant, bound: int, least: int) -> Scale | None:
+    right = requant.shifts[0] - 32 if requant.numerics == "onnx" else 0
+    scale = Scale(thumb1, requant.numerics, right, requant.low, requant.high)
+    if not thumb1:
+        return scale if bound < 1 << 30 and (least >= 0 or requant.numerics == "onnx") else None
+    for pieces in (THREE_PIECES, FOUR_PIECES):
+        # acc times the greatest piece, and what is carried to it, fit in a word.
+        if least >= 0 and bound < 1 << (MULTIPLIER_BITS - max(*pieces, MULTIPLIER_BITS - sum(pieces))):
+            return replace(scale, pieces=pieces)
+    return None
+
+
+def rescale_thumb2(
+    p: Thumb2, scale: Scale, x: Reg, m: Reg, add: Reg, shift: Reg | int, t: Reg, low: Reg
+) -> None:
+    """x = the output's byte; t and low are lost. `onnx` uses neither shift nor t."""
+    if scale.numerics == "onnx":
+        p.upper(x, m, low)
+        p.add(x, x, add)
+        p.saturate(x, x, scale.right)
+    else:
+        p.add(t, add, x, asr=31)
+        p.twice(x)
+        p.add_upper_rounded(t, x, m, low)
+        p.shift_right(t, t, shift)
+        p.saturate(x, t)
+    if scale.low > -128:
+        p.at_least(x, scale.low)
+    if scale.high < 127:
+        p.at_most(x, scale.high)
+
+
+def rescale_thumb1(p: Thumb1, scale: Scale, acc: Reg, parts: tuple[Reg, Reg, Reg], source: Reg) -> None:
+    """parts[0] = the output's byte; acc and parts are lost, source moves behind the channel's parameters."""
+    x, y, z = parts
+    p.load_all(parts, source)
+    p.multiply(x, acc)
+    p.right(x, scale.pieces[0])
+    p.multiply(y, acc)
+    p.plus(x, y)
+    p.right(x, scale.pieces[1])
+    p.multiply(z, acc)
+    p.plus(x, z)
+    for bits in scale.pieces[2:]:
+        p.right(x, bits)
+        p.load_all((y,), source)
+        p.multiply(y, acc)
+        p.plus(x, y)
+    done = sum(scale.pieces)
+    if scale.numerics == "tflm":
+        p.right(acc, 31)
+        p.round_right(x, 31 - done, acc)
+        p.load_all((y, z), source)
+        p.plus(x, y)
+        p.right(x, z)
+    else:
+        p.right(x, 32 - done)
+        p.load_all((y,), source)
+        p.plus(x, y)
+        p.right(x, scale.right)
+    p.limit(x, scale.high - scale.low, y)
+    p.plus_constant(x, scale.low)
+
+
+def as_words(values: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """Integers modulo 2^32."""
+    return (values & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """A function and what a call of it executes.
+
+    Attributes:
+        function: its text.
+        instructions: of one call.
+    """
+
+    function: Function
+    instructions: int

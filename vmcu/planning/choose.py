@@ -16,6 +16,7 @@ from typing import Literal
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
+from vmcu.planning.stripping import is_stripped, stripped
 from vmcu.planning.tiling import tiled
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
@@ -24,6 +25,7 @@ Optimise = Literal["ram", "balanced", "speed"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
 MOST_TILED = 3  # schedules with tiles
+HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller
 WORTH_TRYING = 1.02  # quick pool / least quick pool at which a better placement is still searched for
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
 STACK_ALLOWANCE_BYTES = 1024
@@ -36,8 +38,14 @@ def _streamed_sums(graph: QuantizedGraph, listed: Sequence[Schedule]) -> Iterabl
     return streamed(rows) if rows.ops != graph.ops else ()
 
 
+def _stripped(graph: QuantizedGraph, listed: Sequence[Schedule]) -> Iterable[Schedule]:
+    return stripped(by_rows(graph), listed)
+
+
 def _tiled(graph: QuantizedGraph, listed: Sequence[Schedule]) -> Iterable[Schedule]:
-    return tiled(by_rows(graph), min(map(lower_bound, listed)))[:MOST_TILED]
+    in_strips = [lower_bound(s) * HARDER_TO_PLACE for s in listed if is_stripped(s)]
+    bounds = [lower_bound(s) for s in listed if not is_stripped(s)]
+    return tiled(by_rows(graph), int(min(bounds + in_strips)))[:MOST_TILED]
 
 
 Generator = Callable[[QuantizedGraph, Sequence[Schedule]], Iterable[Schedule]]
@@ -45,6 +53,7 @@ GENERATORS: tuple[tuple[str, Generator], ...] = (
     ("layer by layer", lambda graph, listed: [layer_by_layer(graph)]),
     ("streamed", lambda graph, listed: streamed(graph)),
     ("streamed, sums by rows", _streamed_sums),
+    ("streamed, strips of columns", _stripped),
     ("streamed, tiles of columns", _tiled),
 )
 """All there is to choose from: what a family of schedules is called, and the function that lists them, given the

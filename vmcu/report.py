@@ -8,7 +8,7 @@ from typing import Any
 
 from vmcu.codegen.names import c_comment
 from vmcu.pipeline import Compiled
-from vmcu.planning.cost import estimate_steps
+from vmcu.planning.cost import estimate_steps, executed_macs
 from vmcu.run import RunReport
 from vmcu.targets import Target
 from vmcu.toolchain import Firmware
@@ -82,6 +82,7 @@ def make_report(
             "optimise": choice.optimise if choice else None,
             "ram_budget_bytes": budget_bytes,
             "streamed_inputs": [c_comment(p.name) for p in graph.inputs if p.streamed],
+            "allow_recompute": choice.allow_recompute if choice else 1.0,
             "schedule": choice.chosen.name if choice else None,
             "candidates": len(choice.candidates) if choice else 1,
         },
@@ -101,7 +102,8 @@ def make_report(
             "code_bytes": code,
             "flash_total_bytes": flash,
         },
-        "macs": graph.macs,
+        "macs": compiled.macs,
+        "macs_executed": executed_macs(plan.schedule),
         "instructions": instructions,
         "estimated_instructions": sum(estimated),
         "layers": layers,
@@ -111,6 +113,15 @@ def make_report(
             *checks,
         ],
     }
+
+
+def macs_text(executed: int, model: int) -> str:
+    """What a plan executes, where that is not just what the model has; begins with a comma."""
+    if executed == model:
+        return ""
+    if executed < model:
+        return f", of which {executed:,} are executed: the rest nobody needs"
+    return f", {executed:,} executed, {executed / model:.2f} times as many: some are computed again"
 
 
 def placement_text(pool_bytes: int, lower_bound_bytes: int) -> str:

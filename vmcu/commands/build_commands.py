@@ -29,8 +29,8 @@ from vmcu.picture.svg import MARKER as SVG_MARKER
 from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import wished
-from vmcu.planning.cost import DEFAULT_CORE, estimate
-from vmcu.report import placement_text
+from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
+from vmcu.report import macs_text, placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, load_target
 
@@ -55,6 +55,7 @@ def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Com
         name,
         streamed=options["stream_inputs"],
         streamed_outputs=options["stream_outputs"],
+        allow_recompute=options["allow_recompute"],
         optimise=wished(options["optimise"], options["ram_bytes"]),
         ram_bytes=limits.ram(chip),
         core=chip.core if chip else DEFAULT_CORE,
@@ -144,7 +145,8 @@ def plan(
                 "scratch_bytes": made.scratch_bytes,
                 "weights_bytes": compiled.project.weights_bytes,
                 "tables_bytes": compiled.project.tables_bytes,
-                "macs": graph.macs,
+                "macs": compiled.macs,
+                "macs_executed": executed_macs(schedule),
                 "optimise": compiled.choice.optimise if compiled.choice else None,
                 "schedule": compiled.choice.chosen.name if compiled.choice else None,
                 "estimated_instructions": estimated,
@@ -166,7 +168,7 @@ def plan(
             click.echo(f"of it state   {made.state_bytes:>12,} bytes that survive between runs")
         flash = compiled.project.weights_bytes + compiled.project.tables_bytes
         click.echo(f"constants     {flash:>12,} bytes of flash (code comes on top)")
-        click.echo(f"MACs          {graph.macs:>12,}")
+        click.echo(f"MACs          {compiled.macs:>12,}{macs_text(executed_macs(schedule), compiled.macs)}")
         click.echo(f"instructions  {estimated:>12,} estimated for {chip.core if chip else DEFAULT_CORE}")
         timing = estimates(estimated, chip, cpi)
         if timing["estimated_cycles"] is not None:
@@ -195,7 +197,8 @@ def _pareto(
     with progress("placing every plan"):
         graph = open_graph(model, options)
         ram = Limits(options["ram_bytes"], None).ram(chip)
-        fronts = find_fronts(graph, options["stream_inputs"], chip.core if chip else DEFAULT_CORE, ram)
+        core = chip.core if chip else DEFAULT_CORE
+        fronts = find_fronts(graph, options["stream_inputs"], core, ram, options["allow_recompute"])
     if svg is not None:
         save_file(svg, curves_svg(draw(fronts), vmcu.api.chosen_name(model, options["name"]), ram))
     print_fronts(fronts, graph, chip, ram, cpi, as_json)
@@ -232,6 +235,7 @@ def compile_command(
             states=states_mapping(options["states"]),
             stream_inputs=options["stream_inputs"],
             stream_outputs=options["stream_outputs"],
+            allow_recompute=options["allow_recompute"],
             optimise=options["optimise"],
             compiler=compiler,  # type: ignore[arg-type]
             ram_bytes=options["ram_bytes"],
@@ -265,7 +269,7 @@ def print_report(report: dict[str, Any]) -> None:
         ["  weights", flash["weights_bytes"], "bytes", ""],
         ["  tables", flash["tables_bytes"], "bytes", ""],
         ["  code", flash["code_bytes"], "bytes", report["compiler"] or "no compiler found"],
-        ["MACs", report["macs"], "", ""],
+        ["MACs", report["macs"], "", macs_text(report["macs_executed"], report["macs"]).strip(", ")],
         ["instructions", report["instructions"], "exact", report["engine"] or "no emulator found"],
         ["  estimated", report["estimated_instructions"], "", "by the cost model, to compare plans"],
     ]

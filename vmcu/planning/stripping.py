@@ -7,30 +7,51 @@ from collections.abc import Iterable, Iterator, Sequence
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import live_bytes, lower_bound
 from vmcu.ops.copy_columns import CopyColumns
+from vmcu.planning.cost import executed_macs
 from vmcu.schedule.schedule import Schedule, staged
 from vmcu.schedule.stream import Stages
 from vmcu.schedule.strips import Strips, chain, cut_strips
 
 MOST_STRIPS = 8  # one after the other
 MOST_ABREAST = 4  # parts of a strip that advance together
+FINER = 7  # tiles of a strip of the image, at most
 WORTH_IT = 0.9  # lower bound / least so far from which the copies, and the tasks to place, pay
 
 
 def stripped(graph: QuantizedGraph, listed: Sequence[Schedule]) -> list[Schedule]:
     """The schedule in strips with the least lower bound, if that is clearly below all others."""
+    return _least(graph, listed, WORTH_IT, None)
+
+
+def recomputed(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> list[Schedule]:
+    """The same with columns that are computed again instead of kept, as patch-based tools do.
+
+    Args:
+        most: multiply-accumulates it may execute, as a multiple of the network's.
+    """
+    return _least(graph, listed, 1.0, most) if most > 1 else []
+
+
+def _least(
+    graph: QuantizedGraph, listed: Sequence[Schedule], worth_it: float, most: float | None
+) -> list[Schedule]:
     rows = [s for s in listed if s.graph.ops == graph.ops and len(s.stages) < len(s.steps)]
     convolutions = chain(graph)
     found: list[Schedule] = []
-    least = min(map(lower_bound, listed)) * WORTH_IT
+    least = min(map(lower_bound, listed)) * worth_it
     for count, later in _later_stages(rows, convolutions, least):
         for edges, abreast, strips in _patterns(graph, count):
-            cut = cut_strips(graph, count, edges, abreast, strips)
+            again = most is not None
+            tiles = _finer(graph, strips) if again else strips
+            cut = cut_strips(graph, count, edges, abreast, tiles, recompute=again)
             if cut is None or not _fits_into_holes(graph, cut, count, strips):
                 continue
             together = cut.stages[-1][1]
             shift = together + 1 - count
             moved = tuple((first + shift, end + shift) for first, end in later)
             schedule = staged(cut.graph, (*cut.stages, (together, together + 1), *moved), abreast=True)
+            if most is not None and executed_macs(schedule) > graph.macs * most:
+                continue
             if lower_bound(schedule) < least:
                 found = [schedule]
                 least = lower_bound(schedule)
@@ -40,6 +61,12 @@ def stripped(graph: QuantizedGraph, listed: Sequence[Schedule]) -> list[Schedule
 def is_stripped(schedule: Schedule) -> bool:
     """Does it work in strips?"""
     return any(isinstance(op, CopyColumns) for op in schedule.steps)
+
+
+def _finer(graph: QuantizedGraph, strips: int) -> int:
+    """Tiles of the image where strips overlap: the tile that two strips read is kept as a whole."""
+    columns = graph.tensors[graph.ops[0].inputs[0]].cols
+    return next(n for n in range(FINER * strips, 0, -strips) if columns % n == 0)
 
 
 def _later_stages(rows: Iterable[Schedule], convolutions: int, limit: float) -> Iterator[tuple[int, Stages]]:

@@ -7,32 +7,50 @@ from collections.abc import Collection
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import live_bytes, lower_bound
 from vmcu.schedule.schedule import Schedule, staged, streamed
-from vmcu.schedule.tiles import tile_columns, tile_counts
+from vmcu.schedule.tiles import copy_streamed, tile_columns, tile_counts
 
 HOPEFUL = 1.05  # lower bound / least so far up to which a schedule is of interest
 WEIGHTS = (0.1, 0.0)  # of bytes in flight: fewer than for rows, since there are many tasks to lay out
 
 
 def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
-    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most.
+    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most, and one more.
 
-    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles.
+    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles. The one
+    more treats the inputs in another way: what remains of a tiled resident input lies scattered, and that of whole
+    rows in one piece; a streamed one can be given up tile by tile if it is copied into tiles.
     """
     found: dict[int, Schedule] = {}
     limit = bound - 1
     for tiles in reversed(tile_counts(graph)):
-        cut = tile_columns(graph, graph.tensors, tiles)
-        if cut.tensors == graph.tensors:
-            continue
-        best = min(streamed(cut, limit, WEIGHTS), key=lower_bound, default=None)
+        best = _best(graph, graph.tensors, tiles, limit)
         if best and lower_bound(best) < bound:
             found[tiles] = best
             limit = min(limit, int(lower_bound(best) * HOPEFUL))
     ordered = sorted(found.items(), key=lambda item: lower_bound(item[1]))
-    return [_untile(graph, schedule, tiles) for tiles, schedule in ordered]
+    schedules = [_untile(graph, schedule, tiles) for tiles, schedule in ordered]
+    if ordered:
+        tiles = ordered[0][0]
+        whole = graph.tensors.keys() - {p.tensor for p in graph.inputs}
+        copied = copy_streamed(graph)
+        other, names = (copied, copied.tensors.keys()) if copied.ops != graph.ops else (graph, whole)
+        best = _best(other, names, tiles, limit)
+        if best and lower_bound(best) < bound:
+            schedules.append(_untile(other, best, tiles, names))
+    return sorted(schedules, key=lower_bound)
 
 
-def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int) -> Schedule:
+def _best(graph: QuantizedGraph, names: Collection[str], tiles: int, limit: int) -> Schedule | None:
+    """The least lower bound with as many of these tensors as possible in tiles."""
+    cut = tile_columns(graph, names, tiles)
+    if cut.tensors == graph.tensors:
+        return None
+    return min(streamed(cut, limit, WEIGHTS), key=lower_bound, default=None)
+
+
+def _untile(
+    graph: QuantizedGraph, schedule: Schedule, tiles: int, allowed: Collection[str] | None = None
+) -> Schedule:
     """The same stages with tiles only where whole rows would need more than the peak of `schedule`."""
     bound = lower_bound(schedule)
     if schedule.stages[-1][1] != sum(op.output not in schedule.aliases for op in graph.ops):
@@ -41,6 +59,7 @@ def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int) -> Schedule:
     needy: set[int] = set()
     while True:
         names = _touched(schedule, [schedule.stages[n] for n in needy])
+        names = names if allowed is None else names & set(allowed)
         trial = staged(tile_columns(graph, names, tiles), schedule.stages)
         over = {
             stage_of[task.step]

@@ -61,7 +61,12 @@ class _Range:
 
 
 def cut_strips(
-    graph: QuantizedGraph, count: int, edges: Sequence[int], abreast: int, image_tiles: int
+    graph: QuantizedGraph,
+    count: int,
+    edges: Sequence[int],
+    abreast: int,
+    image_tiles: int,
+    recompute: bool = False,
 ) -> Strips | None:
     """The first `count` operators, strip by strip.
 
@@ -72,8 +77,9 @@ def cut_strips(
         edges: columns at which strips of the last of their outputs begin, and its width.
         abreast: strips of one stage.
         image_tiles: tiles of the image, each of which is given up as soon as it has been read.
+        recompute: columns that strips of two stages read are computed by both, instead of being kept.
     """
-    work = _Cutter(graph, count, edges)
+    work = _Cutter(graph, count, edges, abreast if recompute else len(edges))
     if any(first == end for ranges in work.ranges for first, end in (r.made for r in ranges)):
         return None
     stages: list[tuple[int, int]] = []
@@ -102,16 +108,17 @@ class _Cutter:
     """Makes the operators of one strip after the other.
 
     Attributes:
+        shared: so many strips, from the first on, keep columns for each other.
         ops: the convolutions.
         tensors: of the graph, and the new ones.
         found: the new operators.
         kept: (convolution, strip) -> columns of its input that the next strip reads, too.
     """
 
-    def __init__(self, graph: QuantizedGraph, count: int, edges: Sequence[int]) -> None:
-        self.graph = graph
+    def __init__(self, graph: QuantizedGraph, count: int, edges: Sequence[int], shared: int) -> None:
+        self.graph, self.shared = graph, shared
         self.ops = [op for op in graph.ops[:count] if isinstance(op, Conv2D)]
-        self.ranges = _ranges(graph, self.ops, edges)
+        self.ranges = _ranges(graph, self.ops, edges, shared)
         self.tensors = dict(graph.tensors)
         self.found: list[QOp] = []
         self.kept: dict[tuple[int, int], str] = {}
@@ -144,7 +151,7 @@ class _Cutter:
 
     def _keep(self, n: int, j: int, wide: str) -> None:
         """Copies what the next strip reads again. The image need not be copied for that: it is there."""
-        if n == 0 or j + 1 == len(self.ranges[n]):
+        if n == 0 or (j + 1) % self.shared == 0 or j + 1 == len(self.ranges[n]):
             return
         here, begin = self.ranges[n][j].read, self.ranges[n][j + 1].read[0]
         if begin < here[1]:
@@ -167,10 +174,13 @@ class _Cutter:
         return name
 
 
-def _ranges(graph: QuantizedGraph, ops: Sequence[Conv2D], edges: Sequence[int]) -> list[list[_Range]]:
+def _ranges(
+    graph: QuantizedGraph, ops: Sequence[Conv2D], edges: Sequence[int], shared: int
+) -> list[list[_Range]]:
     """Per tensor of the chain, image first, its columns per strip.
 
-    A strip makes what it reads and no earlier one has read; so only columns to its left are shared.
+    A strip makes what it reads and no earlier one has read; so only columns to its left are shared. But of `shared`
+    strips at a time the first makes all that it reads, whoever has computed it before.
     """
     last = list(pairwise(edges))
     found = [[_Range(r, r) for r in last]]
@@ -180,10 +190,11 @@ def _ranges(graph: QuantizedGraph, ops: Sequence[Conv2D], edges: Sequence[int]) 
         stride, pad = op.strides[1], op.pads[1]
         ranges: list[_Range] = []
         begin = 0
-        for out in found[0]:
+        for j, out in enumerate(found[0]):
             first, end = out.made
             read = (max(0, first * stride - pad), min(x.cols, (end - 1) * stride - pad + reach))
             end = x.cols if out is found[0][-1] else read[1]
+            begin = read[0] if j and j % shared == 0 else begin
             ranges.append(_Range((begin, end), read))
             begin = end
         found.insert(0, ranges)

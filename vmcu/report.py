@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmcu.codegen.names import c_comment
+from vmcu.memory.plan import is_proven
 from vmcu.pipeline import Compiled
 from vmcu.planning.cost import estimate_steps, executed_macs
 from vmcu.run import RunReport
@@ -57,6 +58,7 @@ def make_report(
     profile = measured.profile if measured else None
     estimated = estimate_steps(plan.schedule, target.core)
     choice = compiled.choice
+    proven = is_proven(plan)
     layers = []
     for i, op in enumerate(plan.schedule.steps):
         out = graph.tensors[op.output]
@@ -89,6 +91,7 @@ def make_report(
         "memory": {
             "pool_bytes": project.pool_bytes,
             "lower_bound_bytes": plan.lower_bound_bytes,
+            "placement_proven": proven,
             "scratch_bytes": plan.scratch_bytes,
             "stack_bytes": stack,
             "stack_painted_bytes": measured.run.stack_painted_bytes if measured else None,
@@ -109,7 +112,7 @@ def make_report(
         "layers": layers,
         "checks": [
             f"independent checker: {compiled.checked_tasks} tasks simulated on tagged memory",
-            f"placement: {placement_text(plan.pool_bytes, plan.lower_bound_bytes)}",
+            f"placement: {placement_text(plan.pool_bytes, plan.lower_bound_bytes, proven)}",
             *checks,
         ],
     }
@@ -124,9 +127,11 @@ def macs_text(executed: int, model: int) -> str:
     return f", {executed:,} executed, {executed / model:.2f} times as many: some are computed again"
 
 
-def placement_text(pool_bytes: int, lower_bound_bytes: int) -> str:
+def placement_text(pool_bytes: int, lower_bound_bytes: int, is_proven: bool = False) -> str:
     """How good a placement is, and whether that is proven: no pool is smaller than the bytes alive at one time."""
     if pool_bytes == lower_bound_bytes:
         return "optimal for this schedule: so many bytes are alive at one time"
-    over = pool_bytes / lower_bound_bytes - 1
-    return f"{over:.1%} above the lower bound of this schedule, {lower_bound_bytes:,}"
+    over = f"{pool_bytes / lower_bound_bytes - 1:.1%} above"
+    if is_proven:
+        return f"optimal for this schedule, by exhaustive search; {over} the {lower_bound_bytes:,} alive at one time"
+    return f"{over} the lower bound of this schedule, {lower_bound_bytes:,}"

@@ -23,6 +23,7 @@ from vmcu.commands.pareto import draw, estimates, find_fronts, print_fronts
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
 from vmcu.ir.quantized import QuantizedGraph
+from vmcu.memory.plan import is_proven
 from vmcu.picture.curve import MARKER as CURVE_MARKER
 from vmcu.picture.curve import curves_svg
 from vmcu.picture.svg import MARKER as SVG_MARKER
@@ -126,6 +127,7 @@ def plan(
                 "live_bytes": peak[i],
             }
         )
+    proven = is_proven(made)
     estimated = estimate(schedule, chip.core if chip else DEFAULT_CORE)
     trouble: VmcuError | None = None
     limits = Limits(options["ram_bytes"], options["flash_bytes"])
@@ -141,6 +143,7 @@ def plan(
                 "numerics": graph.numerics,
                 "pool_bytes": made.pool_bytes,
                 "lower_bound_bytes": made.lower_bound_bytes,
+                "placement_proven": proven,
                 "state_bytes": made.state_bytes,
                 "scratch_bytes": made.scratch_bytes,
                 "weights_bytes": compiled.project.weights_bytes,
@@ -163,7 +166,7 @@ def plan(
         click.echo(
             f"pool          {made.pool_bytes:>12,} bytes (activations, scratch and state; stack comes on top)"
         )
-        click.echo(f"placement     {placement_text(made.pool_bytes, made.lower_bound_bytes)}")
+        click.echo(f"placement     {placement_text(made.pool_bytes, made.lower_bound_bytes, proven)}")
         if made.state_bytes:
             click.echo(f"of it state   {made.state_bytes:>12,} bytes that survive between runs")
         flash = compiled.project.weights_bytes + compiled.project.tables_bytes
@@ -260,7 +263,7 @@ def print_report(report: dict[str, Any]) -> None:
             "  pool",
             memory["pool_bytes"],
             "bytes",
-            placement_text(memory["pool_bytes"], memory["lower_bound_bytes"]),
+            placement_text(memory["pool_bytes"], memory["lower_bound_bytes"], memory["placement_proven"]),
         ],
         ["  stack", memory["stack_bytes"], "bytes", "worst case by the compiler's figures"],
         ["  stack seen", memory["stack_painted_bytes"], "bytes", "painted, in the emulator"],

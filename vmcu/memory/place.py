@@ -22,9 +22,9 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-SEARCH_WORK = 18_000_000  # neighbours looked at, per search: a few seconds
+SEARCH_WORK = 13_000_000  # neighbours looked at, per search: a few seconds
 RESTARTS = 4
-MOST_EVALUATIONS = 600  # per search, however small the network is
+MOST_EVALUATIONS = 500  # per search, however small the network is
 FEW = 48  # neighbours up to which plain Python is faster than NumPy
 TIGHT = (0.5, 0.8, 0.9, 0.95, 0.99)  # shares of the lower bound: what lives at such times goes first
 PERIOD = 50  # tasks; lives that differ by less count as equally long

@@ -8,6 +8,7 @@ from itertools import accumulate
 from types import MappingProxyType
 
 from vmcu.ir.quantized import Tensor
+from vmcu.memory.exact import improve, is_smallest
 from vmcu.memory.place import Block, Placement, place_blocks
 from vmcu.schedule.aliases import Segment
 from vmcu.schedule.schedule import Schedule
@@ -56,10 +57,22 @@ def make_plan(schedule: Schedule, search: bool = True) -> MemoryPlan:
         blocks = make_blocks(schedule, lifetimes, whole)
         state, live = _live(schedule, blocks)
         placement = place_blocks(blocks, max(live) - _base(state), search)
+        if search:
+            placement = improve(blocks, placement, max(live) - _base(state))
         found.append(_assemble(schedule, blocks, placement, live, state))
         if found[-1].pool_bytes == found[-1].lower_bound_bytes:
             break
     return min(found, key=lambda plan: plan.pool_bytes)
+
+
+def is_proven(plan: MemoryPlan) -> bool:
+    """Is it proven that no placement of its schedule is smaller?"""
+    if plan.pool_bytes == plan.lower_bound_bytes:
+        return True
+    blocks = make_blocks(plan.schedule, segment_lifetimes(plan.schedule), False)
+    base = _base(plan.state_bytes)
+    live = [total - base for total in _live(plan.schedule, blocks)[1]]
+    return is_smallest(blocks, live, plan.pool_bytes - base)
 
 
 def lower_bound(schedule: Schedule) -> int:

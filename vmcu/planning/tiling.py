@@ -17,40 +17,34 @@ def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
     """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most, and one more.
 
     Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles. The one
-    more treats the inputs in another way: what remains of a tiled resident input lies scattered, and that of whole
-    rows in one piece; a streamed one can be given up tile by tile if it is copied into tiles.
+    more copies streamed inputs into tiles: their rows come whole, but can then be given up tile by tile.
     """
     found: dict[int, Schedule] = {}
     limit = bound - 1
     for tiles in reversed(tile_counts(graph)):
-        best = _best(graph, graph.tensors, tiles, limit)
+        best = _best(graph, tiles, limit)
         if best and lower_bound(best) < bound:
             found[tiles] = best
             limit = min(limit, int(lower_bound(best) * HOPEFUL))
     ordered = sorted(found.items(), key=lambda item: lower_bound(item[1]))
     schedules = [_untile(graph, schedule, tiles) for tiles, schedule in ordered]
     if ordered:
-        tiles = ordered[0][0]
-        whole = graph.tensors.keys() - {p.tensor for p in graph.inputs}
-        copied = copy_streamed(graph)
-        other, names = (copied, copied.tensors.keys()) if copied.ops != graph.ops else (graph, whole)
-        best = _best(other, names, tiles, limit)
+        tiles, copied = ordered[0][0], copy_streamed(graph)
+        best = _best(copied, tiles, limit) if copied.ops != graph.ops else None
         if best and lower_bound(best) < bound:
-            schedules.append(_untile(other, best, tiles, names))
+            schedules.append(_untile(copied, best, tiles))
     return sorted(schedules, key=lower_bound)
 
 
-def _best(graph: QuantizedGraph, names: Collection[str], tiles: int, limit: int) -> Schedule | None:
-    """The least lower bound with as many of these tensors as possible in tiles."""
-    cut = tile_columns(graph, names, tiles)
+def _best(graph: QuantizedGraph, tiles: int, limit: int) -> Schedule | None:
+    """The least lower bound with as many tensors as possible in tiles."""
+    cut = tile_columns(graph, graph.tensors, tiles)
     if cut.tensors == graph.tensors:
         return None
     return min(streamed(cut, limit, WEIGHTS), key=lower_bound, default=None)
 
 
-def _untile(
-    graph: QuantizedGraph, schedule: Schedule, tiles: int, allowed: Collection[str] | None = None
-) -> Schedule:
+def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int) -> Schedule:
     """The same stages with tiles only where whole rows would need more than the peak of `schedule`."""
     bound = lower_bound(schedule)
     if schedule.stages[-1][1] != sum(op.output not in schedule.aliases for op in graph.ops):
@@ -59,7 +53,6 @@ def _untile(
     needy: set[int] = set()
     while True:
         names = _touched(schedule, [schedule.stages[n] for n in needy])
-        names = names if allowed is None else names & set(allowed)
         trial = staged(tile_columns(graph, names, tiles), schedule.stages)
         over = {
             stage_of[task.step]

@@ -17,12 +17,13 @@ import vmcu
 from vmcu.batch import random_batch
 from vmcu.codegen.project import make_project
 from vmcu.errors import VmcuError
+from vmcu.fit import Limits, check_fit
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.check import check
 from vmcu.memory.plan import lower_bound, make_plan
 from vmcu.memory.tables import make_tables
 from vmcu.ops.copy_columns import CopyColumns
-from vmcu.pipeline import Compiled, load
+from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import list_candidates
 from vmcu.planning.cost import executed_macs
 from vmcu.planning.stripping import is_stripped, recomputed, stripped
@@ -181,3 +182,10 @@ def test_computed_againon_a_core(tmp_path: Path) -> None:
     assert report["macs"] == plain.make_report(measure=False)["macs"] < report["macs_executed"]
     assert report["macs_executed"] <= 1.5 * report["macs"]
     assert report["planning"]["allow_recompute"] == 1.5
+
+
+def test_what_does_not_fit_is_told_of_the_option(tmp_path: Path) -> None:
+    compiled = compile_graph(load(large_image().save(tmp_path)), "net")
+    short = Limits(ram_bytes=compiled.plan.pool_bytes - 1)
+    with pytest.raises(VmcuError, match=r"--allow-recompute 1\.5 makes the pool [\d,]+, which is enough"):
+        check_fit(compiled, None, None, short)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from vmcu.memory.place import Block, Placement
 
-MOST_NODES = 1_500
-MOST_BLOCKS = 48
+MOST_NODES = 20_000
+MOST_BLOCKS = 48  # to place
+MOST_PROVEN = 150  # to prove that others cannot be placed better
 SPANS = (4, 12, 30)  # tasks on either side of the peak whose blocks are looked at
 
 
@@ -64,7 +65,7 @@ def is_smallest(blocks: Sequence[Block], live: Sequence[int], end: int) -> bool:
     peak = live.index(max(live)) - 1
     for span in SPANS:
         some = [c for b in blocks if (c := _clip(b, peak - span, peak + span)) is not None]
-        if len(some) > MOST_BLOCKS:
+        if len(some) > MOST_PROVEN:
             return False
         if fits(some, end - 1) is False:
             return True

@@ -216,6 +216,7 @@ def compile(
     states: Mapping[str, str] | None = None,
     stream_inputs: Collection[str] = (),
     stream_outputs: Collection[str] = (),
+    allow_recompute: float = 1.0,
     optimise: Optimise | None = None,
     dead_channels: bool = True,
     compiler: CompilerChoice = "auto",
@@ -233,6 +234,8 @@ def compile(
         states: input name -> output name pairs that persist between runs.
         stream_inputs: inputs that the firmware fetches row by row through a callback; "*": all.
         stream_outputs: outputs that the firmware hands out row by row through a callback; "*": all.
+        allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's (1.5: half as many again),
+            where that lowers the pool.
         optimise: of the plans that fit: "ram": the smallest pool; "speed": the fewest estimated instructions;
             "balanced": the smallest pool with few more. By default "speed" with `ram_bytes`, else "ram".
         dead_channels: leave out channels that have no influence on the outputs; never changes a result.
@@ -253,6 +256,7 @@ def compile(
         chosen_name(model, name),
         streamed=stream_inputs,
         streamed_outputs=stream_outputs,
+        allow_recompute=allow_recompute,
         optimise=wished(optimise, ram_bytes),
         ram_bytes=limits.ram(chip),
         core=chip.core,

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from vmcu.codegen.names import c_comment
 from vmcu.errors import Exit, Problem, VmcuError
+from vmcu.ir.quantized import QuantizedGraph
 from vmcu.pipeline import Compiled
-from vmcu.planning.choose import best_plan
+from vmcu.planning.choose import best_plan, choose, list_candidates
 from vmcu.planning.peak import find_peak
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
 from vmcu.schedule.tiles import whole_rows
 from vmcu.targets import Target, list_targets
 from vmcu.toolchain import Firmware
 
+RECOMPUTE = 1.5  # what a message suggests for --allow-recompute
 SHOWN = 6  # tensors named in a message
 
 
@@ -58,6 +60,7 @@ def check_fit(compiled: Compiled, target: Target | None, firmware: Firmware | No
         ways = []
         if what == "RAM":
             ways += _streaming(compiled, allowed - (need - project.pool_bytes))
+            ways += _recomputing(compiled, allowed - (need - project.pool_bytes))
         if allowed != have or target is None:
             where = f"--{what.lower()} {allowed:,}"
             ways.append(f"allow at least --{what.lower()} {need}")
@@ -96,7 +99,7 @@ def _what_holds(compiled: Compiled) -> str:
 
 def _streaming(compiled: Compiled, room: int) -> list[str]:
     """What --stream-input would do for the pool, if anything."""
-    graph = whole_rows(compiled.graph)
+    graph = _as_given(compiled)
     if any(p.streamed for p in graph.inputs):
         return []
     pool = best_plan(stream_inputs(graph, [ALL_INPUTS])).pool_bytes
@@ -104,6 +107,25 @@ def _streaming(compiled: Compiled, room: int) -> list[str]:
         return []
     enough = "which is enough" if pool <= room else "still too much"
     return [f"--stream-input makes the pool {pool:,}, {enough}"]
+
+
+def _as_given(compiled: Compiled) -> QuantizedGraph:
+    """The graph before the planner rewrote it."""
+    if compiled.choice is not None:
+        return compiled.choice.candidates[0].schedule.graph
+    return whole_rows(compiled.graph)
+
+
+def _recomputing(compiled: Compiled, room: int) -> list[str]:
+    """What --allow-recompute would do for the pool, if anything."""
+    graph = _as_given(compiled)
+    if compiled.choice is None or compiled.choice.allow_recompute >= RECOMPUTE:
+        return []
+    pool = choose(list_candidates(graph, allow_recompute=RECOMPUTE)).pool_bytes
+    if pool >= compiled.plan.pool_bytes:
+        return []
+    enough = "which is enough" if pool <= room else "still too much"
+    return [f"--allow-recompute {RECOMPUTE} makes the pool {pool:,}, {enough}"]
 
 
 def _next_board(ram: int, flash: int) -> list[str]:

@@ -47,6 +47,11 @@ class Compiled:
     project: CProject
     choice: Choice | None = None
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the network as it was given; a plan may execute more or fewer."""
+        return self.graph.macs if self.choice is None else self.choice.macs
+
 
 def load(
     model: Path | str,
@@ -83,6 +88,7 @@ def compile_graph(
     optimise: Optimise = "ram",
     ram_bytes: int | None = None,
     core: str = DEFAULT_CORE,
+    allow_recompute: float = 1.0,
 ) -> Compiled:
     """Plans, checks and generates.
 
@@ -95,13 +101,17 @@ def compile_graph(
         ram_bytes: RAM there is for pool, stack and variables; the latter two get `STACK_ALLOWANCE_BYTES` until a
             build tells their size (`budget.settle`).
         core: whose instructions are estimated.
+        allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's.
 
     Raises:
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
-    candidates = list_candidates(stream_outputs(stream_inputs(graph, streamed), streamed_outputs), core)
+    wanted = stream_outputs(stream_inputs(graph, streamed), streamed_outputs)
+    candidates = list_candidates(wanted, core, allow_recompute)
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
-    return compile_choice(Choice(optimise, choose(candidates, optimise, limit), candidates), name)
+    return compile_choice(
+        Choice(optimise, choose(candidates, optimise, limit), candidates, allow_recompute), name
+    )
 
 
 def compile_choice(choice: Choice, name: str | None = None) -> Compiled:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmcu.codegen.names import c_comment
+from vmcu.memory.plan import is_proven
 from vmcu.pipeline import Compiled
-from vmcu.planning.cost import estimate_steps
+from vmcu.planning.cost import estimate_steps, executed_macs
 from vmcu.run import RunReport
 from vmcu.targets import Target
 from vmcu.toolchain import Firmware
@@ -61,6 +62,7 @@ def make_report(
     step_cycles = measured.profile_cycles if measured else None
     estimated = estimate_steps(plan.schedule, target.core)
     choice = compiled.choice
+    proven = is_proven(plan)
     layers = []
     for i, op in enumerate(plan.schedule.steps):
         out = graph.tensors[op.output]
@@ -87,12 +89,14 @@ def make_report(
             "optimise": choice.optimise if choice else None,
             "ram_budget_bytes": budget_bytes,
             "streamed_inputs": [c_comment(p.name) for p in graph.inputs if p.streamed],
+            "allow_recompute": choice.allow_recompute if choice else 1.0,
             "schedule": choice.chosen.name if choice else None,
             "candidates": len(choice.candidates) if choice else 1,
         },
         "memory": {
             "pool_bytes": project.pool_bytes,
             "lower_bound_bytes": plan.lower_bound_bytes,
+            "placement_proven": proven,
             "scratch_bytes": plan.scratch_bytes,
             "stack_bytes": stack,
             "stack_painted_bytes": measured.run.stack_painted_bytes if measured else None,
@@ -106,7 +110,8 @@ def make_report(
             "code_bytes": code,
             "flash_total_bytes": flash,
         },
-        "macs": graph.macs,
+        "macs": compiled.macs,
+        "macs_executed": executed_macs(plan.schedule),
         "macs_before": graph.original.macs,
         "channels_removed": graph.channels_removed,
         "instructions": instructions,
@@ -115,22 +120,37 @@ def make_report(
         "layers": layers,
         "checks": [
             f"independent checker: {compiled.checked_tasks} tasks simulated on tagged memory",
-            f"placement: {placement_text(plan.pool_bytes, plan.lower_bound_bytes)}",
+            f"placement: {placement_text(plan.pool_bytes, plan.lower_bound_bytes, proven)}",
             *checks,
         ],
     }
 
 
-def left_out_text(macs_before: int, channels_removed: int) -> str:
-    """What dead-channel elimination has done; "" where that is nothing."""
-    if not channels_removed:
-        return ""
-    return f"of {macs_before:,}: {channels_removed:,} dead channel{'s' * (channels_removed > 1)} left out"
+def macs_note(executed: int, macs: int, before: int, channels_removed: int) -> str:
+    """What of a network's multiply-accumulates a plan executes; "" where just those.
+
+    Args:
+        executed: by the plan.
+        macs: of the network it was made for.
+        before, channels_removed: what dead-channel elimination started from and has left out.
+    """
+    notes = []
+    if channels_removed:
+        notes.append(
+            f"of {before:,}: {channels_removed:,} dead channel{'s' * (channels_removed > 1)} left out"
+        )
+    if executed < macs:
+        notes.append(f"of which {executed:,} are executed: the rest nobody needs")
+    elif executed > macs:
+        notes.append(f"{executed:,} executed, {executed / macs:.2f} times as many: some are computed again")
+    return "; ".join(notes)
 
 
-def placement_text(pool_bytes: int, lower_bound_bytes: int) -> str:
+def placement_text(pool_bytes: int, lower_bound_bytes: int, is_proven: bool = False) -> str:
     """How good a placement is, and whether that is proven: no pool is smaller than the bytes alive at one time."""
     if pool_bytes == lower_bound_bytes:
         return "optimal for this schedule: so many bytes are alive at one time"
-    over = pool_bytes / lower_bound_bytes - 1
-    return f"{over:.1%} above the lower bound of this schedule, {lower_bound_bytes:,}"
+    over = f"{pool_bytes / lower_bound_bytes - 1:.1%} above"
+    if is_proven:
+        return f"optimal for this schedule, by exhaustive search; {over} the {lower_bound_bytes:,} alive at one time"
+    return f"{over} the lower bound of this schedule, {lower_bound_bytes:,}"

@@ -92,6 +92,7 @@ def test_what_was_asked_and_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report["planning"] == {
         "optimise": "speed",
         "ram_budget_bytes": 13_500,
+        "allow_recompute": 1.0,
         "streamed_inputs": ["input"],
         "schedule": "streamed",
         "candidates": len(list_candidates(stream_inputs(load(MODEL), ["*"]))),

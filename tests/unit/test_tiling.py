@@ -7,18 +7,23 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from mutations import residual
 from random_nets import wide_net
 
+from vmcu.batch import random_batch
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import lower_bound
+from vmcu.ops.copy_columns import CopyColumns
 from vmcu.pipeline import load
+from vmcu.planning.choose import choose, list_candidates
 from vmcu.planning.tiling import _untile, tiled
+from vmcu.quant.reference import Reference
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, streamed
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
-from vmcu.schedule.tiles import MOST_TILES, tile_columns, tile_counts
+from vmcu.schedule.tiles import MOST_TILES, copy_streamed, tile_columns, tile_counts
 
 SEEDS = range(10)
 NAMES = ("residual", "streamed", *(f"seed {seed}" for seed in SEEDS))
@@ -41,7 +46,7 @@ def cut(schedule: Schedule) -> set[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bounds(name: str) -> None:
-    """Below what was asked for, least first, a number of tiles at most once."""
+    """Below what was asked for, least first, a number of tiles at most once but for a copied input."""
     graph = graph_of(name)
     whole = min(lower_bound(s) for s in streamed(graph))
     for bound in (NO_BOUND, whole, whole * 3 // 4, 1):
@@ -51,7 +56,7 @@ def test_bounds(name: str) -> None:
         numbers = [{t.tiles for t in s.graph.tensors.values()} - {1} for s in found]
         assert all(len(n) == 1 for n in numbers) or bound > whole  # no tiles: nothing is gained
         used = [min(n) for n in numbers if n]
-        assert len(set(used)) == len(used)
+        assert len(used) - len(set(used)) <= (name == "streamed")  # one more, with a copy of the input
 
 
 def test_some_networks_gain() -> None:
@@ -95,3 +100,25 @@ def test_what_the_caller_sees_has_whole_rows(name: str) -> None:
         assert all(tensors[p.tensor].tiles == 1 for p in graph.inputs if p.streamed)
         assert all(t.tiles in (1, tiles) and t.cols % t.tiles == 0 for t in tensors.values())
         assert tile_columns(graph, [], tiles).tensors == graph.tensors
+
+
+def test_a_streamed_input_is_copied_into_tiles() -> None:
+    graph = graph_of("streamed")
+    copied = copy_streamed(graph)
+    assert copy_streamed(graph_of("residual")).ops == graph_of("residual").ops
+    names = {op.output for op in copied.ops if isinstance(op, CopyColumns)}
+    assert len(names) == len(graph.inputs) and copied.macs == graph.macs
+    given = {p.tensor for p in graph.inputs}
+    readers = [op for op in copied.ops if given & {*op.inputs}]
+    assert all(isinstance(op, CopyColumns) for op in readers)
+    batch = random_batch(graph, 1).tensors[0]
+    expected, found = Reference(graph).run_tensors(batch), Reference(copied).run_tensors(batch)
+    assert all(np.array_equal(found[p.tensor], expected[p.tensor]) for p in graph.outputs)
+
+
+def test_streaming_never_needs_more() -> None:
+    """A copied input is given up like a resident one, and most of its rows are not there yet."""
+    for name in NAMES[2:6]:
+        graph = graph_of(name)
+        resident = choose(list_candidates(graph)).pool_bytes
+        assert choose(list_candidates(stream_inputs(graph, [ALL_INPUTS]))).pool_bytes <= resident

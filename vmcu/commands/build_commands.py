@@ -24,14 +24,15 @@ from vmcu.cycles import LABEL, NO_ESTIMATE
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
 from vmcu.ir.quantized import QuantizedGraph
+from vmcu.memory.plan import is_proven
 from vmcu.picture.curve import MARKER as CURVE_MARKER
 from vmcu.picture.curve import curves_svg
 from vmcu.picture.svg import MARKER as SVG_MARKER
 from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import wished
-from vmcu.planning.cost import DEFAULT_CORE, estimate
-from vmcu.report import left_out_text, placement_text
+from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
+from vmcu.report import macs_note, placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, load_target
 
@@ -57,6 +58,7 @@ def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Com
         name,
         streamed=options["stream_inputs"],
         streamed_outputs=options["stream_outputs"],
+        allow_recompute=options["allow_recompute"],
         optimise=wished(options["optimise"], options["ram_bytes"]),
         ram_bytes=limits.ram(chip),
         core=chip.core if chip else DEFAULT_CORE,
@@ -127,6 +129,7 @@ def plan(
                 "live_bytes": peak[i],
             }
         )
+    proven = is_proven(made)
     estimated = estimate(schedule, chip.core if chip else DEFAULT_CORE)
     trouble: VmcuError | None = None
     limits = Limits(options["ram_bytes"], options["flash_bytes"])
@@ -142,11 +145,13 @@ def plan(
                 "numerics": graph.numerics,
                 "pool_bytes": made.pool_bytes,
                 "lower_bound_bytes": made.lower_bound_bytes,
+                "placement_proven": proven,
                 "state_bytes": made.state_bytes,
                 "scratch_bytes": made.scratch_bytes,
                 "weights_bytes": compiled.project.weights_bytes,
                 "tables_bytes": compiled.project.tables_bytes,
-                "macs": graph.macs,
+                "macs": compiled.macs,
+                "macs_executed": executed_macs(schedule),
                 "macs_before": graph.original.macs,
                 "channels_removed": graph.channels_removed,
                 "optimise": compiled.choice.optimise if compiled.choice else None,
@@ -165,13 +170,13 @@ def plan(
         click.echo(
             f"pool          {made.pool_bytes:>12,} bytes (activations, scratch and state; stack comes on top)"
         )
-        click.echo(f"placement     {placement_text(made.pool_bytes, made.lower_bound_bytes)}")
+        click.echo(f"placement     {placement_text(made.pool_bytes, made.lower_bound_bytes, proven)}")
         if made.state_bytes:
             click.echo(f"of it state   {made.state_bytes:>12,} bytes that survive between runs")
         flash = compiled.project.weights_bytes + compiled.project.tables_bytes
         click.echo(f"constants     {flash:>12,} bytes of flash (code comes on top)")
-        left_out = left_out_text(graph.original.macs, graph.channels_removed)
-        click.echo(f"MACs          {graph.macs:>12,} {left_out}".rstrip())
+        note = macs_note(executed_macs(schedule), compiled.macs, graph.original.macs, graph.channels_removed)
+        click.echo(f"MACs          {compiled.macs:>12,} {note}".rstrip())
         click.echo(f"instructions  {estimated:>12,} estimated for {chip.core if chip else DEFAULT_CORE}")
         timing = estimates(estimated, chip, cpi)
         if timing["estimated_cycles"] is not None:
@@ -200,7 +205,8 @@ def _pareto(
     with progress("placing every plan"):
         graph = open_graph(model, options)
         ram = Limits(options["ram_bytes"], None).ram(chip)
-        fronts = find_fronts(graph, options["stream_inputs"], chip.core if chip else DEFAULT_CORE, ram)
+        core = chip.core if chip else DEFAULT_CORE
+        fronts = find_fronts(graph, options["stream_inputs"], core, ram, options["allow_recompute"])
     if svg is not None:
         save_file(svg, curves_svg(draw(fronts), vmcu.api.chosen_name(model, options["name"]), ram))
     print_fronts(fronts, graph, chip, ram, cpi, as_json)
@@ -237,6 +243,7 @@ def compile_command(
             states=states_mapping(options["states"]),
             stream_inputs=options["stream_inputs"],
             stream_outputs=options["stream_outputs"],
+            allow_recompute=options["allow_recompute"],
             optimise=options["optimise"],
             dead_channels=options["dead_channels"],
             compiler=compiler,  # type: ignore[arg-type]
@@ -262,7 +269,7 @@ def print_report(report: dict[str, Any]) -> None:
             "  pool",
             memory["pool_bytes"],
             "bytes",
-            placement_text(memory["pool_bytes"], memory["lower_bound_bytes"]),
+            placement_text(memory["pool_bytes"], memory["lower_bound_bytes"], memory["placement_proven"]),
         ],
         ["  stack", memory["stack_bytes"], "bytes", "worst case by the compiler's figures"],
         ["  stack seen", memory["stack_painted_bytes"], "bytes", "painted, in the emulator"],
@@ -271,7 +278,14 @@ def print_report(report: dict[str, Any]) -> None:
         ["  weights", flash["weights_bytes"], "bytes", ""],
         ["  tables", flash["tables_bytes"], "bytes", ""],
         ["  code", flash["code_bytes"], "bytes", report["compiler"] or "no compiler found"],
-        ["MACs", report["macs"], "", left_out_text(report["macs_before"], report["channels_removed"])],
+        [
+            "MACs",
+            report["macs"],
+            "",
+            macs_note(
+                report["macs_executed"], report["macs"], report["macs_before"], report["channels_removed"]
+            ),
+        ],
         ["instructions", report["instructions"], "exact", report["engine"] or "no emulator found"],
         ["  estimated", report["estimated_instructions"], "", "by the cost model, to compare plans"],
         ["cycles", report["estimated_cycles"], "est.", LABEL if report["estimated_cycles"] else NO_ESTIMATE],

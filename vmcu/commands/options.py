@@ -118,6 +118,14 @@ def planning_options(function: F) -> F:
             default=True,
             help="Compute every channel, also those without influence on the outputs. The outputs are the same.",
         ),
+        click.option(
+            "--allow-recompute",
+            type=click.FloatRange(1, 100),
+            default=1.0,
+            metavar="FACTOR",
+            help="Compute again what would have to be kept, up to FACTOR times the model's MACs (e.g. 1.5), where "
+            "that lowers the pool.  [default: 1, nothing twice]",
+        ),
         click.option("--state", "states", type=Pair(), multiple=True, help="State pair; may be repeated."),
         click.option(
             "--input-shape",

@@ -38,18 +38,23 @@ class Front:
 
 
 def find_fronts(
-    graph: QuantizedGraph, streamed: Sequence[str], core: str, ram_bytes: int | None
+    graph: QuantizedGraph,
+    streamed: Sequence[str],
+    core: str,
+    ram_bytes: int | None,
+    allow_recompute: float = 1.0,
 ) -> tuple[Front, ...]:
     """Both curves; what is asked of --optimize is what fits `ram_bytes`, as for a build that has no stack figure yet.
 
     Args:
         streamed: inputs of the second curve; all where none is named.
+        allow_recompute: see `list_candidates`.
     """
     found = []
     streaming = stream_inputs(graph, streamed or [ALL_INPUTS])
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
     for name, one in (("resident", graph), ("streamed", streaming)):
-        candidates = list_candidates(one, core)
+        candidates = list_candidates(one, core, allow_recompute)
         plans = pareto(candidates)
         chosen = {wish: choose(candidates, wish, limit) for wish in WISHES}
         wishes = tuple(

@@ -84,6 +84,7 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
         states=states_mapping(options["states"]),
         stream_inputs=options["stream_inputs"],
         stream_outputs=options["stream_outputs"],
+        allow_recompute=options["allow_recompute"],
         optimise=options["optimise"],
         dead_channels=options["dead_channels"],
         compiler=compiler,  # type: ignore[arg-type]

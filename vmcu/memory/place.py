@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from math import inf, log
 from random import Random
@@ -22,12 +22,14 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-SEARCH_WORK = 18_000_000  # neighbours looked at, per search: a few seconds
+SEARCH_WORK = 13_000_000  # neighbours looked at, per search: a few seconds
 RESTARTS = 4
-MOST_EVALUATIONS = 120  # per search, however small the network is
+MOST_EVALUATIONS = 500  # per search, however small the network is
 FEW = 48  # neighbours up to which plain Python is faster than NumPy
 TIGHT = (0.5, 0.8, 0.9, 0.95, 0.99)  # shares of the lower bound: what lives at such times goes first
 PERIOD = 50  # tasks; lives that differ by less count as equally long
+LONG = (1 / 200, 1 / 50)  # shares of all tasks: a life longer than that is long
+SHORT_PERIOD = 20  # tasks; short lives that differ by less count as equally long
 TINY = 1e-300  # in place of a random number that is zero
 
 
@@ -83,7 +85,7 @@ def place_blocks(blocks: Sequence[Block], bound: int, search: bool = True) -> Pl
         bound: lower bound of the end; reaching it ends the search.
         search: False: only the simple orders are tried, in a fraction of the time.
     """
-    puzzle = _Puzzle(blocks, bound)
+    puzzle = _puzzle(tuple(blocks), bound)
     best = puzzle.starts[0].placement()
     for improve in (_search_tensors, _search_blocks) if search else ():
         if best.end <= bound:
@@ -103,21 +105,23 @@ def neighbours(blocks: Sequence[Block]) -> list[Intervals]:
     died = np.array([b.died for b in blocks], np.int64)
     size = np.array([b.size for b in blocks], np.int64)
     several = np.array([len(b.parts) > 1 for b in blocks], bool)
+    parts = [np.array(b.parts, np.int64) for b in blocks]
+    steady = several & np.array([len({part[:2] for part in b.parts}) == 1 for b in blocks], bool)
     found: list[Intervals] = []
     by_birth = np.argsort(born, kind="stable")
     sorted_births = born[by_birth]
     for i in range(count):
         candidates = by_birth[: np.searchsorted(sorted_births, died[i], side="right")]
         alive = candidates[(died[candidates] >= born[i]) & (candidates != i)]
-        simple = alive if not several[i] else alive[:0]
-        if not several[i]:
-            complex_ = simple[several[simple]]
-            simple = simple[~several[simple]]
-        else:
-            complex_ = alive
+        complex_ = alive[several[alive] & ~steady[alive] | (several[i] & ~steady[i])]
+        simple = np.setdiff1d(alive, complex_, assume_unique=True)
+        if steady[i]:  # working memory: the same bytes now and then
+            simple = simple[_meet(parts[i], born[simple], died[simple]) | steady[simple]]
+        apart = [j for j in simple[steady[simple]].tolist() if not _any_meet(parts[i], parts[j])]
+        simple = np.setdiff1d(simple, apart, assume_unique=True)
         others, lows, highs = [simple], [-np.full(len(simple), size[i])], [size[simple]]
         for j in complex_.tolist():
-            pairs = _forbidden(blocks[i], blocks[j])
+            pairs = _forbidden(parts[i], parts[j])
             others.append(np.full(len(pairs), j))
             lows.append(np.array([low for low, _ in pairs], np.int64))
             highs.append(np.array([high for _, high in pairs], np.int64))
@@ -125,14 +129,27 @@ def neighbours(blocks: Sequence[Block]) -> list[Intervals]:
     return found
 
 
-def _forbidden(a: Block, b: Block) -> list[tuple[int, int]]:
-    """Open intervals of (address of a) - (address of b) in which parts alive together overlap."""
-    found = sorted(
-        (ob - oa - sa, ob + sb - oa)
-        for oa, sa, born_a, died_a in a.parts
-        for ob, sb, born_b, died_b in b.parts
-        if born_a <= died_b and born_b <= died_a
-    )
+def _meet(parts: Numbers, born: Numbers, died: Numbers) -> NDArray[np.bool_]:
+    """Is any of the parts, in the order of time, alive together with each of some lives?"""
+    following = np.searchsorted(parts[:, 3], born)
+    return np.asarray(parts[np.minimum(following, len(parts) - 1), 2] <= died) & (following < len(parts))
+
+
+def _any_meet(a: Numbers, b: Numbers) -> bool:
+    """Are two blocks, their parts in the order of time, ever alive together?"""
+    return bool(_meet(a, b[:, 2], b[:, 3]).any())
+
+
+def _forbidden(a: Numbers, b: Numbers) -> list[tuple[int, int]]:
+    """Open intervals of (address of a) - (address of b) in which parts alive together overlap.
+
+    Shapes: parts of two blocks, (n, 4).
+    """
+    together = (a[:, None, 2] <= b[None, :, 3]) & (b[None, :, 2] <= a[:, None, 3])
+    in_a, in_b = (a[n] if k == 0 else b[n] for k, n in enumerate(np.nonzero(together)))
+    lows, highs = in_b[:, 0] - in_a[:, 0] - in_a[:, 1], in_b[:, 0] + in_b[:, 1] - in_a[:, 0]
+    order = np.lexsort((highs, lows))
+    found = zip(lows[order].tolist(), highs[order].tolist(), strict=True)
     merged: list[tuple[int, int]] = []
     for low, high in found:
         if merged and low < merged[-1][1]:
@@ -184,9 +201,21 @@ class _Puzzle:
         born, died = [b.born for b in self.blocks], [b.died for b in self.blocks]
         tightest = self._tightest(born, died)
         loose = [most < TIGHT[0] * self.bound for most in tightest]
+        life = [d - b for b, d in zip(born, died, strict=True)]
+        all_tasks = max(died, default=0)
         found = [
             sorted(count, key=lambda i: (born[i], -size[i])),
             sorted(count, key=lambda i: (loose[i], -size[i], born[i])),
+        ]
+        for share in LONG:  # what stays in the order of time, then the shorter the later
+            stays = [n > all_tasks * share for n in life]
+            found.append(
+                sorted(
+                    count,
+                    key=lambda i: (not stays[i], 0 if stays[i] else -(life[i] // SHORT_PERIOD), born[i]),
+                )
+            )
+        found += [
             sorted(count, key=lambda i: (-size[i], born[i])),
             sorted(count, key=lambda i: (-size[i] * (died[i] - born[i] + 1), born[i])),
             sorted(count, key=lambda i: (born[i] - died[i], -size[i])),
@@ -310,6 +339,12 @@ class _Puzzle:
         order = low.argsort(kind="stable")
         seen = np.maximum.accumulate(np.concatenate(([0], -(-up[order] // align) * align)))
         return int(seen[int(free[0]) if len(free := np.flatnonzero(low[order] >= seen[:-1])) else -1])
+
+
+@lru_cache(maxsize=2)
+def _puzzle(blocks: tuple[Block, ...], bound: int) -> _Puzzle:
+    """Kept for the search that may follow a quick placement of the same blocks."""
+    return _Puzzle(blocks, bound)
 
 
 def _effort(neighbours: int) -> int:

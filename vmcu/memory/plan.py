@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
 
-import numpy as np
-
 from vmcu.ir.quantized import Tensor
+from vmcu.memory.exact import improve, is_smallest
 from vmcu.memory.place import Block, Placement, place_blocks
 from vmcu.schedule.aliases import Segment
 from vmcu.schedule.schedule import Schedule
@@ -60,10 +59,22 @@ def make_plan(schedule: Schedule, search: bool = True) -> MemoryPlan:
         blocks = make_blocks(schedule, lifetimes, whole)
         state, live = _live(schedule, blocks)
         placement = place_blocks(blocks, max(live) - _base(state), search)
+        if search:
+            placement = improve(blocks, placement, max(live) - _base(state))
         found.append(_assemble(schedule, blocks, placement, live, state))
         if found[-1].pool_bytes == found[-1].lower_bound_bytes:
             break
     return min(found, key=lambda plan: plan.pool_bytes)
+
+
+def is_proven(plan: MemoryPlan) -> bool:
+    """Is it proven that no placement of its schedule is smaller?"""
+    if plan.pool_bytes == plan.lower_bound_bytes:
+        return True
+    blocks = make_blocks(plan.schedule, segment_lifetimes(plan.schedule), False)
+    base = _base(plan.state_bytes)
+    live = [total - base for total in _live(plan.schedule, blocks)[1]]
+    return is_smallest(blocks, live, plan.pool_bytes - base)
 
 
 def lower_bound(schedule: Schedule) -> int:
@@ -123,45 +134,23 @@ def make_blocks(schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]]
                 for r in group
             )
             blocks.append(Block(name, tuple(group), parts, tensor.elem_bytes))
-    for step, lives in scratch_lives(schedule, _changes(schedule, blocks)).items():
+    for step, lives in scratch_lives(schedule).items():
         size = schedule.kernels[step].scratch_bytes
         blocks.append(Block(step, (), tuple((0, size, *life) for life in lives), 4))
     return blocks
 
 
-def scratch_lives(schedule: Schedule, change: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
-    """Step -> when its working memory is kept: during each of its tasks.
-
-    Between them it is kept, too, where that does not raise the lower bound: few long lives are placed faster than many
-    short ones.
-
-    Args:
-        change: of the live bytes, before each task; see `_changes`.
-    """
-    live = np.cumsum(np.asarray(change[:-1], np.int64))[1:]
-    runs: dict[int, list[tuple[int, int]]] = {}
+def scratch_lives(schedule: Schedule) -> dict[int, list[tuple[int, int]]]:
+    """Step -> when it has working memory: (first, last) of its runs of tasks."""
+    found: dict[int, list[tuple[int, int]]] = {}
     for t, task in enumerate(schedule.tasks):
-        size = schedule.kernels[task.step].scratch_bytes
-        if size:
-            live[t] += size
-            known = runs.setdefault(task.step, [])
+        if schedule.kernels[task.step].scratch_bytes:
+            known = found.setdefault(task.step, [])
             if known and known[-1][1] == t - 1:
                 known[-1] = (known[-1][0], t)
             else:
                 known.append((t, t))
-    bound = int(live.max(initial=0))
-    for step, known in runs.items():
-        size = schedule.kernels[step].scratch_bytes
-        merged = known[:1]
-        for first, last in known[1:]:
-            gap = slice(merged[-1][1] + 1, first)
-            if live[gap].max() + size <= bound:
-                live[gap] += size
-                merged[-1] = (merged[-1][0], last)
-            else:
-                merged.append((first, last))
-        runs[step] = merged
-    return runs
+    return found
 
 
 def _changes(schedule: Schedule, blocks: Sequence[Block]) -> list[int]:

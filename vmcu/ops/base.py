@@ -246,6 +246,11 @@ class QOp:
         """Do its tasks have to run in ascending order?"""
         return self.accumulates or self.is_input or self.is_output
 
+    @property
+    def at_once(self) -> bool:
+        """Is a task to run as soon as what it reads is there? That needs little memory, and frees some."""
+        return self.is_output
+
     def tasks(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         """Number of tasks."""
         return ins[0].segments if self.accumulates else out.segments

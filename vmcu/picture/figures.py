@@ -10,7 +10,7 @@ from vmcu.cycles import LABEL, NO_ESTIMATE
 from vmcu.memory.plan import MemoryPlan
 from vmcu.picture.peers import layered_bytes, tflm_head_bytes, unshared_bytes
 from vmcu.picture.scene import Box, Item, Scene
-from vmcu.report import left_out_text
+from vmcu.report import macs_note
 
 NONE = "\u2013"  # what was not measured
 NO_COMPILER = "no compiler found"
@@ -69,12 +69,13 @@ def tiles(scene: Scene, report: Mapping[str, Any]) -> list[Figure]:
     """The figures a reader looks for first."""
     memory, flash = report["memory"], report["flash"]
     built = report["compiler"] is not None
-    left_out = left_out_text(report["macs_before"], report["channels_removed"])
+    macs = (report[k] for k in ("macs_executed", "macs", "macs_before", "channels_removed"))
+    note = ", ".join(filter(None, ("per inference", macs_note(*macs))))
     return [
         Figure("pool", _number(scene.pool_bytes), "bytes", f"{_ratio(scene)} times its lower bound"),
         _tile("RAM in total", memory["ram_total_bytes"], "bytes", "pool, stack and statics", NO_COMPILER),
         _tile("flash", flash["flash_total_bytes"], "bytes", "weights, tables and code", NO_COMPILER),
-        _tile("work", report["macs"], "MACs", ", ".join(filter(None, ("per inference", left_out))), ""),
+        _tile("work", report["macs"], "MACs", note, ""),
         _tile(
             "instructions",
             report["instructions"],

@@ -17,6 +17,7 @@ from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
 from vmcu.planning.kernels import kernel_choices
+from vmcu.planning.stripping import is_stripped, recomputed, stripped
 from vmcu.planning.tiling import tiled
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
@@ -27,6 +28,7 @@ CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searc
 MOST_PLACED = 8  # candidates that are placed for the smallest pool, those of the least lower bounds
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
 MOST_TILED = 3  # schedules with tiles
+HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller
 WORTH_TRYING = 1.02  # quick pool / least quick pool at which a better placement is still searched for
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
 STACK_ALLOWANCE_BYTES = 1024
@@ -34,24 +36,32 @@ STACK_ALLOWANCE_BYTES = 1024
 516 bytes (`python -m bench.cost`)."""
 
 
-def _streamed_sums(graph: QuantizedGraph, listed: Sequence[Schedule]) -> Iterable[Schedule]:
+def _streamed_sums(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> Iterable[Schedule]:
     rows = by_rows(graph)
     return streamed(rows) if rows.ops != graph.ops else ()
 
 
-def _tiled(graph: QuantizedGraph, listed: Sequence[Schedule]) -> Iterable[Schedule]:
-    return tiled(by_rows(graph), min(map(lower_bound, listed)))[:MOST_TILED]
+def _stripped(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> Iterable[Schedule]:
+    return stripped(by_rows(graph), listed)
 
 
-Generator = Callable[[QuantizedGraph, Sequence[Schedule]], Iterable[Schedule]]
+def _tiled(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> Iterable[Schedule]:
+    in_strips = [lower_bound(s) * HARDER_TO_PLACE for s in listed if is_stripped(s)]
+    bounds = [lower_bound(s) for s in listed if not is_stripped(s)]
+    return tiled(by_rows(graph), int(min(bounds + in_strips)))[:MOST_TILED]
+
+
+Generator = Callable[[QuantizedGraph, Sequence[Schedule], float], Iterable[Schedule]]
 GENERATORS: tuple[tuple[str, Generator], ...] = (
-    ("layer by layer", lambda graph, listed: [layer_by_layer(graph)]),
-    ("streamed", lambda graph, listed: streamed(graph)),
+    ("layer by layer", lambda graph, listed, most: [layer_by_layer(graph)]),
+    ("streamed", lambda graph, listed, most: streamed(graph)),
     ("streamed, sums by rows", _streamed_sums),
+    ("streamed, strips of columns", _stripped),
     ("streamed, tiles of columns", _tiled),
+    ("streamed, strips computed again", lambda graph, listed, most: recomputed(by_rows(graph), listed, most)),
 )
 """All there is to choose from: what a family of schedules is called, and the function that lists them, given the
-schedules of the families before it."""
+schedules of the families before it, and the multiple of the network's multiply-accumulates that is allowed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,22 +120,36 @@ class Choice:
         optimise: the wish.
         chosen: one of `candidates`.
         candidates: all.
+        allow_recompute: see `list_candidates`.
     """
 
     optimise: Optimise
     chosen: Candidate
     candidates: tuple[Candidate, ...]
+    allow_recompute: float = 1.0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the network as it was given."""
+        return self.candidates[0].schedule.graph.macs
 
 
-def list_candidates(graph: QuantizedGraph, core: str = DEFAULT_CORE) -> tuple[Candidate, ...]:
-    """Every schedule of every generator, each with several choices of kernels, none of them placed."""
+def list_candidates(
+    graph: QuantizedGraph, core: str = DEFAULT_CORE, allow_recompute: float = 1.0
+) -> tuple[Candidate, ...]:
+    """Every schedule of every generator, each with several choices of kernels, none of them placed.
+
+    Args:
+        allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's; at 1 nothing is
+            computed twice.
+    """
     graph = replace(graph, isa=load_target(core).isa)
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
-        for schedule in generator(graph, listed):
-            listed.append(schedule)
-            found += [Candidate(name, one, core) for one in kernel_choices(schedule)]
+        made = list(generator(graph, listed, allow_recompute))
+        found += [Candidate(name, one, core) for schedule in made for one in kernel_choices(schedule)]
+        listed += made
     return tuple(found)
 
 

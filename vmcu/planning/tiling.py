@@ -7,29 +7,41 @@ from collections.abc import Collection
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import live_bytes, lower_bound
 from vmcu.schedule.schedule import Schedule, staged, streamed
-from vmcu.schedule.tiles import tile_columns, tile_counts
+from vmcu.schedule.tiles import copy_streamed, tile_columns, tile_counts
 
 HOPEFUL = 1.05  # lower bound / least so far up to which a schedule is of interest
 WEIGHTS = (0.1, 0.0)  # of bytes in flight: fewer than for rows, since there are many tasks to lay out
 
 
 def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
-    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most.
+    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most, and one more.
 
-    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles.
+    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles. The one
+    more copies streamed inputs into tiles: their rows come whole, but can then be given up tile by tile.
     """
     found: dict[int, Schedule] = {}
     limit = bound - 1
     for tiles in reversed(tile_counts(graph)):
-        cut = tile_columns(graph, graph.tensors, tiles)
-        if cut.tensors == graph.tensors:
-            continue
-        best = min(streamed(cut, limit, WEIGHTS), key=lower_bound, default=None)
+        best = _best(graph, tiles, limit)
         if best and lower_bound(best) < bound:
             found[tiles] = best
             limit = min(limit, int(lower_bound(best) * HOPEFUL))
     ordered = sorted(found.items(), key=lambda item: lower_bound(item[1]))
-    return [_untile(graph, schedule, tiles) for tiles, schedule in ordered]
+    schedules = [_untile(graph, schedule, tiles) for tiles, schedule in ordered]
+    if ordered:
+        tiles, copied = ordered[0][0], copy_streamed(graph)
+        best = _best(copied, tiles, limit) if copied.ops != graph.ops else None
+        if best and lower_bound(best) < bound:
+            schedules.append(_untile(copied, best, tiles))
+    return sorted(schedules, key=lower_bound)
+
+
+def _best(graph: QuantizedGraph, tiles: int, limit: int) -> Schedule | None:
+    """The least lower bound with as many tensors as possible in tiles."""
+    cut = tile_columns(graph, graph.tensors, tiles)
+    if cut.tensors == graph.tensors:
+        return None
+    return min(streamed(cut, limit, WEIGHTS), key=lower_bound, default=None)
 
 
 def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int) -> Schedule:

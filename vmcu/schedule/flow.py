@@ -36,7 +36,9 @@ class Flow:
         in_order: step -> have its tasks to run in ascending order?
         tiled: step -> does it write tiles of columns?
         hands_out: step -> does it hand rows to the caller?
-        handed: segment -> tasks (step, task) that hand it to the caller.
+        at_once: segment -> tasks (step, task) that are to follow as soon as it is made: they hand it to the caller, or copy
+            a part of it.
+        abreast: in a stage with several ends, have they to advance in proportion?
     """
 
     steps: tuple[QOp, ...]
@@ -54,10 +56,13 @@ class Flow:
     in_order: tuple[bool, ...]
     tiled: tuple[bool, ...]
     hands_out: tuple[bool, ...]
-    handed: tuple[tuple[tuple[int, int], ...], ...]
+    at_once: tuple[tuple[tuple[int, int], ...], ...]
+    abreast: bool
 
 
-def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]]) -> Flow:
+def make_flow(
+    graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]], abreast: bool = False
+) -> Flow:
     """Numbers everything; drops nothing."""
     steps = tuple(op for op in graph.ops if op.output not in aliases)
     stored = {s.next: s.current for s in graph.states}
@@ -109,7 +114,8 @@ def make_flow(graph: QuantizedGraph, aliases: Mapping[str, tuple[Segment, ...]])
         tuple(op.in_order for op in steps),
         tuple(graph.tensors[op.output].tiles > 1 for op in steps),
         hands_out,
-        _handed(reads, hands_out, len(segments)),
+        _at_once(reads, [op.at_once for op in steps], needed, len(segments)),
+        abreast,
     )
 
 
@@ -133,13 +139,16 @@ def _readers(
     return tuple(tuple(counts.items()) for counts in found)
 
 
-def _handed(
-    reads: list[tuple[tuple[int, ...], ...]], hands_out: tuple[bool, ...], segments: int
+def _at_once(
+    reads: list[tuple[tuple[int, ...], ...]],
+    at_once: list[bool],
+    needed: tuple[tuple[bool, ...], ...],
+    segments: int,
 ) -> tuple[tuple[tuple[int, int], ...], ...]:
     found: list[list[tuple[int, int]]] = [[] for _ in range(segments)]
-    for s in (s for s, hands in enumerate(hands_out) if hands):
+    for s in (s for s, wanted in enumerate(at_once) if wanted):
         for task, read in enumerate(reads[s]):
-            for segment in read:
+            for segment in read if needed[s][task] else ():
                 found[segment].append((s, task))
     return tuple(tuple(tasks) for tasks in found)
 

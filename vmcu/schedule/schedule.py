@@ -68,10 +68,14 @@ def streamed(graph: QuantizedGraph, limit: float = inf, weights: Sequence[float]
     ]
 
 
-def staged(graph: QuantizedGraph, stages: Stages) -> Schedule:
-    """Streamed in given stages (first step, end) over all operators that compute something."""
+def staged(graph: QuantizedGraph, stages: Stages, abreast: bool = False) -> Schedule:
+    """Streamed in given stages (first step, end) over all operators that compute something.
+
+    Args:
+        abreast: several ends of a stage advance in proportion.
+    """
     aliases = find_aliases(graph)
-    return _schedule(graph, make_flow(graph, aliases), aliases, stages)
+    return _schedule(graph, make_flow(graph, aliases, abreast), aliases, stages)
 
 
 def _schedule(

@@ -110,7 +110,7 @@ def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_orde
                         live -= sizes[written]
                         own[s] -= sizes[written]
                     if maker[written] == (s, t):
-                        stack += [to_hand for to_hand in flow.handed[written] if to_hand[0] < end]
+                        stack += [follower for follower in flow.at_once[written] if follower[0] < end]
     inside = (n for n in range(first, end) if any(last_step[g] < end for g in writes[n]))
     return Streamed(order, peak, sum(most[n] for n in inside))
 
@@ -118,15 +118,25 @@ def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_orde
 def _wanted(flow: Flow, first: int, end: int) -> Iterable[tuple[int, Iterable[int]]]:
     """Steps of a stage and tasks of them, the last step in front: that one is to advance, and pulls the others.
 
-    If it hands rows to the caller, others that do so advance with it, each in proportion to its rows.
+    If it hands rows to the caller, others that do so advance with it, each in proportion to its rows; and so do all that
+    nobody in the stage reads, where they are to go abreast.
     """
     counts = [len(tasks) for tasks in flow.writes[:end]]
-    if flow.hands_out[end - 1]:
-        ends = [s for s in range(end - 1, first - 1, -1) if flow.hands_out[s]]
+    if flow.hands_out[end - 1] or flow.abreast:
+        steps = range(first, end) if flow.abreast else range(end - 1, first - 1, -1)
+        ends = [s for s in steps if _is_end(flow, s, end)]
         if len(ends) > 1:
             rows = sorted((t / counts[s], n, t) for n, s in enumerate(ends) for t in range(counts[s]))
             yield from ((ends[n], (t,)) for _, n, t in rows)
     yield from ((step, range(counts[step])) for step in (end - 1, *range(first, end - 1)))
+
+
+def _is_end(flow: Flow, step: int, end: int) -> bool:
+    if not flow.abreast:
+        return flow.hands_out[step]
+    if flow.steps[step].at_once and not flow.hands_out[step]:
+        return False
+    return all(reader >= end for segment in flow.writes[step] for reader, _ in flow.readers[segment])
 
 
 def live_at_boundary(flow: Flow, boundary: int) -> int:
@@ -189,7 +199,7 @@ def _cut(
             if first < stores_from < end:
                 break
             before, stages, _ = best[first]
-            if boundary[first] > limit or before > best[end][0]:
+            if before == inf or boundary[first] > limit or before > best[end][0]:
                 continue
             needs = cost(first, end)
             if needs and needs[0] <= limit:

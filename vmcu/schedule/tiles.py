@@ -7,6 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from vmcu.ir.quantized import QuantizedGraph, Tensor
+from vmcu.ops.base import QOp
+from vmcu.ops.copy_columns import CopyColumns
 
 MOST_TILES = 16
 
@@ -41,6 +43,30 @@ def tile_columns(graph: QuantizedGraph, names: Collection[str], tiles: int) -> Q
         chosen -= refused
     tensors = MappingProxyType({name: seen(name) for name in graph.tensors})
     return replace(graph, tensors=tensors).verify()
+
+
+def copy_streamed(graph: QuantizedGraph) -> QuantizedGraph:
+    """Puts a copy behind each streamed input: its rows come whole, those of the copy may be cut."""
+    tensors, ops = dict(graph.tensors), list[QOp]()
+    renamed: dict[str, str] = {}
+    for op in graph.ops:
+        inputs = tuple(renamed.get(name, name) for name in op.inputs)
+        ops.append(op if inputs == op.inputs else replace(op, inputs=inputs))
+        if op.is_input:
+            given = tensors[op.output]
+            name = f"{given.name}.copy"
+            while name in tensors:
+                name += "_"
+            tensors[name] = replace(given, name=name)
+            pieces = ((0, 0, given.cols),)
+            ops.append(
+                CopyColumns(name=op.name, inputs=(given.name,), output=name, pieces=pieces, keeps=True)
+            )
+            renamed[given.name] = name
+    kept = {p.tensor for p in graph.outputs} & renamed.keys()
+    if kept or len(ops) == len(graph.ops):
+        return graph
+    return replace(graph, tensors=MappingProxyType(tensors), ops=tuple(ops)).verify()
 
 
 def whole_rows(graph: QuantizedGraph) -> QuantizedGraph:

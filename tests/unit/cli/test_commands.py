@@ -182,6 +182,15 @@ def test_pareto(files: Path) -> None:
     assert streamed["plans"][0]["estimated_instructions"] == alone["estimated_instructions"]
 
 
+def test_what_is_executed_is_said() -> None:
+    """Nothing to gain here: nothing is computed again, and the option is no error."""
+    found = vmcu("plan", MNIST, "--allow-recompute", "1.5", "--json").json
+    plain = vmcu("plan", MNIST, "--json").json
+    assert found["macs"] == found["macs_executed"] == plain["macs"]
+    assert found["pool_bytes"] == plain["pool_bytes"] and isinstance(plain["placement_proven"], bool)
+    assert vmcu("plan", MNIST, "--allow-recompute", "0.9").code == 2
+
+
 def test_pareto_as_a_table_and_a_picture(files: Path, tmp_path: Path) -> None:
     svg = tmp_path / "curve.svg"
     for _ in range(2):  # its own file may be replaced

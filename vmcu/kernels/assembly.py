@@ -406,7 +406,10 @@ class Program:
                 lines.append("    " * depth + line.c)
             if line.c.endswith("{"):
                 depth += 1
-        return lines
+        # What is loaded with others, and for nobody.
+        read = set(re.findall(r"\w+", re.sub(r"\w+ = ", "", " ".join(line.c for line in self._lines))))
+        idle = [r.name for r in self._regs.values() if r.name in used and r.name not in read]
+        return [*lines, *(f"(void){name};" for name in idle)]
 
     def _slot(self, param: str) -> int:
         index = [name for name, _ in self._params].index(param)

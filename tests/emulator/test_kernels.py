@@ -1,6 +1,6 @@
-"""Kernels of Cortex-M3 and Cortex-M0+: many shapes on the host with sanitizers, in QEMU, and in Unicorn's Cortex-M0.
+"""Kernels of every instruction set: many shapes on the host with sanitizers, in QEMU and in Unicorn.
 
-Unicorn's core has Thumb-1 alone and no unaligned access, so neither can slip into kernels for Cortex-M0+.
+Unicorn's Cortex-M0 has Thumb-1 alone and no unaligned access, so neither can slip into kernels for Cortex-M0+.
 """
 
 from __future__ import annotations
@@ -29,16 +29,23 @@ from tiny_project import need
 
 from vmcu.ir.quantized import Numerics
 from vmcu.pipeline import Compiled, compile_schedule
-from vmcu.planning.kernels import with_kernels
+from vmcu.planning.kernels import kernel_choices
 from vmcu.run import run
-from vmcu.schedule.schedule import layer_by_layer
+from vmcu.schedule.schedule import Schedule, layer_by_layer
 from vmcu.schedule.tiles import tile_columns
 from vmcu.targets import load_target
 from vmcu.toolchain import build, build_host, find_compiler
 
-CORES = {"cortex-m0plus": "armv6-m", "cortex-m3": "armv7-m"}
-CORE = pytest.mark.parametrize("core", CORES)
-SMALL_TEMPLATES = ("product_small", "depthwise_small", "tall_small", "add_small")
+CORES = {"cortex-m0plus": "armv6-m", "cortex-m3": "armv7-m", "cortex-m4": "armv7e-m"}
+CHOICES = {"fastest": inf, "least": 0.0}  # limits of working memory, in lower bounds
+PLACES = [
+    ("cortex-m0plus", "fastest"),
+    ("cortex-m3", "fastest"),
+    ("cortex-m4", "fastest"),
+    ("cortex-m4", "least"),
+]
+CORE = pytest.mark.parametrize(("core", "choice"), PLACES)
+OWN = ("_small", "_dsp")  # ends of the names of their templates
 
 
 def pointwise(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
@@ -103,14 +110,18 @@ def sums(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
 FAMILIES = {f.__name__: f for f in (pointwise, windows, depthwise, matrices, sums)}
 
 
+def chosen(schedule: Schedule, choice: str) -> Schedule:
+    return kernel_choices(schedule, (CHOICES[choice],))[0]
+
+
 @cache
-def compiled(family: str, numerics: Numerics, core: str) -> Compiled:
-    """All layers of a family, with the core's fastest kernels."""
+def compiled(family: str, numerics: Numerics, core: str, choice: str) -> Compiled:
+    """All layers of a family, with the core's fastest kernels, or those of least working memory."""
     rng = np.random.default_rng([*family.encode(), len(numerics)])
     graph = side_by_side(tuple(FAMILIES[family](rng, numerics)), numerics)
     schedule = layer_by_layer(replace(graph, isa=CORES[core]))  # type: ignore[arg-type]
-    made = compile_schedule(with_kernels(schedule, inf), "layers")
-    own = sum(k.template in SMALL_TEMPLATES for k in made.plan.schedule.kernels)
+    made = compile_schedule(chosen(schedule, choice), "layers")
+    own = sum(k.template.endswith(OWN) for k in made.plan.schedule.kernels)
     assert own > len(graph.ops) // 2 or (family, numerics, core) == ("sums", "onnx", "cortex-m3")
     return made
 
@@ -127,17 +138,16 @@ def tiled_layers(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
 
 @pytest.mark.parametrize("cut", ["xyz", "xz", "y"])
 @CORE
-def test_tiles(cut: str, core: str, tmp_path: Path) -> None:
+def test_tiles(cut: str, core: str, choice: str, tmp_path: Path) -> None:
     """Inputs, outputs, or both in tiles of columns."""
     rng = np.random.default_rng(11)
     graph = followed(side_by_side(tuple(tiled_layers(rng, "tflm")), "tflm"), rng)
     graph = replace(graph, isa=CORES[core])  # type: ignore[arg-type]
     graph = tile_columns(graph, [name for name in graph.tensors if name[0] in cut], 3)
     assert any(t.tiles == 3 for t in graph.tensors.values())
-    made = compile_schedule(with_kernels(layer_by_layer(graph), inf), "layers")
+    made = compile_schedule(chosen(layer_by_layer(graph), choice), "layers")
     assert any(
-        k.template == "product_small"
-        and max(t.tiles for t in (*graph.ins(op), graph.tensors[op.output])) == 3
+        k.template.endswith(OWN) and max(t.tiles for t in (*graph.ins(op), graph.tensors[op.output])) == 3
         for op, k in zip(made.plan.schedule.steps, made.plan.schedule.kernels, strict=True)
     )
     given = extreme_batch(made.graph, rng)
@@ -153,9 +163,9 @@ NUMERICS = pytest.mark.parametrize("numerics", get_args(Numerics))
 @FAMILY
 @pytest.mark.parametrize("numerics", ["tflm", pytest.param("onnx", marks=pytest.mark.slow)])
 @CORE
-def test_host(family: str, numerics: Numerics, core: str, tmp_path: Path) -> None:
+def test_host(family: str, numerics: Numerics, core: str, choice: str, tmp_path: Path) -> None:
     """The same kernels as C, under sanitizers, at the extremes and on noise."""
-    made = compiled(family, numerics, core)
+    made = compiled(family, numerics, core, choice)
     given = extreme_batch(made.graph, np.random.default_rng(7))
     check_answers(
         made.graph, given, run(build_host(made.project, workdir=tmp_path), payload_of(made.graph, given))
@@ -166,10 +176,10 @@ def test_host(family: str, numerics: Numerics, core: str, tmp_path: Path) -> Non
 @FAMILY
 @NUMERICS
 @CORE
-def test_cores(family: str, numerics: Numerics, core: str, tmp_path: Path) -> None:
+def test_cores(family: str, numerics: Numerics, core: str, choice: str, tmp_path: Path) -> None:
     """As assembly, in both emulators, which count the same instructions."""
     need("gcc", "qemu", "unicorn")
-    made = compiled(family, numerics, core)
+    made = compiled(family, numerics, core, choice)
     given = extreme_batch(made.graph, np.random.default_rng(7))
     firmware = build(made.project, load_target(core), find_compiler("gcc"), workdir=tmp_path)
     reports = [run(firmware, payload_of(made.graph, given), engine=engine) for engine in ("qemu", "unicorn")]
@@ -183,10 +193,10 @@ def test_cores(family: str, numerics: Numerics, core: str, tmp_path: Path) -> No
 @pytest.mark.qemu
 @FAMILY
 @CORE
-def test_clang(family: str, core: str, tmp_path: Path) -> None:
+def test_clang(family: str, core: str, choice: str, tmp_path: Path) -> None:
     """The other compiler takes the same assembly."""
     need("zig", "unicorn")
-    made = compiled(family, "tflm", core)
+    made = compiled(family, "tflm", core, choice)
     given = extreme_batch(made.graph, np.random.default_rng(7))
     firmware = build(made.project, load_target(core), find_compiler("zig"), workdir=tmp_path)
     check_answers(made.graph, given, run(firmware, payload_of(made.graph, given), engine="unicorn"))
@@ -195,10 +205,10 @@ def test_clang(family: str, core: str, tmp_path: Path) -> None:
 @pytest.mark.qemu
 @FAMILY
 @CORE
-def test_estimates(family: str, core: str, tmp_path: Path) -> None:
+def test_estimates(family: str, core: str, choice: str, tmp_path: Path) -> None:
     """What plans are compared by is close to what the emulator counts; where it is off, saturation or an edge is dear."""
     need("gcc", "qemu")
-    made = compiled(family, "tflm", core)
+    made = compiled(family, "tflm", core, choice)
     given = extreme_batch(made.graph, np.random.default_rng(7))[-1:]
     firmware = build(made.project, load_target(core), find_compiler("gcc"), workdir=tmp_path, hooks="profile")
     profile = run(firmware, payload_of(made.graph, given), engine="qemu").profile

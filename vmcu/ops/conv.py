@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
 from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels.mve import windows as mve_windows
 from vmcu.kernels.windows import window_kernels
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights, numbers
 from vmcu.ops.columns import Columns
@@ -138,7 +139,8 @@ class Conv2D(QOp):
         if isa not in ("armv7e-m", "armv8.1-m") or self.groups > 1:
             return (plain,)
         columns = self._columns()
-        found = window_kernels(
+        make = mve_windows.window_kernels if isa == "armv8.1-m" else window_kernels
+        found = make(
             self.weights,
             self.bias,
             self.requant,

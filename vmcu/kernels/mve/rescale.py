@@ -1,0 +1,149 @@
+"""Requantisation in vectors of four words, exactly as SPEC.md, section 2, says.
+
+* `onnx`: VMULH is floor(acc * M / 2^32). VQRSHRN adds half and shifts, which is the rest of the rule but for the output's zero
+  point; that is added to halfwords afterwards (a multiple of the divisor may be taken out of a floor).
+* `tflm`: VQRDMULH is HM: both round to the nearest, ties up, and saturate in the same single case. VRSHL rounds ties up where RDP
+  rounds them away from zero: the sum with the sign, x + (x >> 31), makes it so for exponents from 1. Where every negative
+  result is cut off by the lower clamp (a Relu whose zero point is its lowest value), that makes no difference
+  and is left out.
+
+Saturating to halfwords before the zero point is added changes nothing: what it cuts is beyond int8 either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.kernels.assembly import Reg
+from vmcu.kernels.mve.helium import Helium, Vec
+from vmcu.quant.requantise import Requant
+
+BLOCK = 4  # outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """What the text of a requantisation depends on.
+
+    Attributes:
+        numerics: rule.
+        right: `onnx`: shift of the upper word.
+        away: `tflm`: negative ties matter.
+        zero_point, low, high: of the output.
+    """
+
+    numerics: str
+    right: int
+    away: bool
+    zero_point: int
+    low: int
+    high: int
+
+    @property
+    def vectors(self) -> int:
+        """Of parameters per four outputs: bias, multipliers and, `tflm`, exponents."""
+        return 3 if self.numerics == "tflm" else 2
+
+
+def make_rescale(requant: Requant) -> Rescale | None:
+    """The requantisation, or None where these instructions do not cover it."""
+    zero, low, high = requant.zero_point, requant.low, requant.high
+    if requant.numerics == "onnx":
+        if requant.pre_shift or requant.clamp_acc:
+            return None
+        return Rescale("onnx", requant.shifts[0] - 32, False, zero, low, high)
+    away = low < zero
+    if any(not -31 <= s <= (-1 if away else 0) for s in requant.shifts):
+        return None
+    return Rescale("tflm", 0, away, zero, low, high)
+
+
+def parameters(bias: NDArray[np.int32], requant: Requant, channels: int) -> NDArray[np.int32]:
+    """(channels, vectors): bias, multiplier and exponent; zeros beyond the channels there are."""
+    rows = [bias, np.broadcast_to(requant.multipliers, bias.shape)]
+    if requant.numerics == "tflm":
+        rows.append(np.broadcast_to(requant.shifts, bias.shape))
+    found = np.zeros((channels, len(rows)), np.int32)
+    found[: len(bias)] = np.stack(rows, axis=1)
+    return found
+
+
+def rescale_words(p: Helium, rule: Rescale, accs: Sequence[Vec], results: Sequence[Vec], source: Reg, top: bool) -> None:
+    """Accumulators become halfwords, without zero point; parameters are read from `source`, which moves on.
+
+    Args:
+        accs: vectors of words (neither q2 nor q3, which are used).
+        results: their bottom or top halves are written.
+    """
+    q2, q3 = p.vec(2), p.vec(3)
+    p.load_words(q2, source, step=16)
+    for acc in accs:
+        p.add_vec(acc, acc, q2)
+    p.load_words(q2, source, step=16)
+    if rule.numerics == "onnx":
+        for acc, result in zip(accs, results, strict=True):
+            p.high_product(acc, acc, q2)
+            if rule.right <= 16:
+                p.narrow(result, acc, top, rule.right)
+            else:
+                p.shift_right_rounded(acc, acc, rule.right)
+                p.narrow(result, acc, top)
+        return
+    for acc in accs:
+        p.doubling_high_product(acc, acc, q2)
+    if rule.away:
+        for acc in accs:
+            p.sign_vec(q3, acc)
+            p.add_vec(acc, acc, q3)
+    p.load_words(q2, source, step=16)
+    for acc, result in zip(accs, results, strict=True):
+        p.shift_rounded(acc, acc, q2)
+        p.narrow(result, acc, top)
+
+
+class Limits:
+    """Zero point and clamp of halfwords, with their constants in q6 and q7 where there are any.
+
+    Args:
+        spare: a free number at the start.
+    """
+
+    def __init__(self, p: Helium, rule: Rescale, spare: Reg) -> None:
+        self._p, self._rule = p, rule
+        self._low = self._high = self._zero = None
+        free = [p.vec(6), p.vec(7)]
+
+        def constant(value: int) -> Vec:
+            p.move(spare, value)
+            p.spread(free[0], spare, 16)
+            return free.pop(0)
+
+        if rule.low > -128:
+            self._low = constant(rule.low)
+        if rule.high < 127:
+            self._high = constant(rule.high)
+        if rule.zero_point and free:
+            self._zero = constant(rule.zero_point)
+
+    def finish(self, halves: Sequence[Vec], spare: Reg) -> None:
+        """Results without zero point become the lowest bytes of halfwords.
+
+        Args:
+            spare: a free number.
+        """
+        p, rule = self._p, self._rule
+        if rule.zero_point and self._zero is None:
+            p.move(spare, rule.zero_point)
+        for q in halves:
+            if rule.zero_point:
+                p.add_vec(q, q, self._zero or spare, 16)
+            if self._low:
+                p.at_least_vec(q, q, self._low, 16)
+            if self._high:
+                p.at_most_vec(q, q, self._high, 16)
+            if not (self._low and self._high):
+                p.narrow_halves(q, q)

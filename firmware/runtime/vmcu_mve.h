@@ -261,6 +261,18 @@ static inline vmcu_q vmcu_vshl(vmcu_q p, int32_t by)
     return vmcu_of32(a);
 }
 
+static inline vmcu_q vmcu_vshlc32(vmcu_q p, int32_t *carry)
+{
+    vmcu_q32 a = vmcu_as32(p);
+    int32_t top = a.at[3], i;
+    for (i = 3; i > 0; i--) {
+        a.at[i] = a.at[i - 1];
+    }
+    a.at[0] = *carry;
+    *carry = top;
+    return vmcu_of32(a);
+}
+
 static inline vmcu_q vmcu_sign(vmcu_q p)
 {
     vmcu_q32 a = vmcu_as32(p);

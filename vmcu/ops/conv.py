@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
 from vmcu.ir.quantized import Isa, Tensor
-from vmcu.kernels.mve import windows as mve_windows
+from vmcu.kernels import mve
 from vmcu.kernels.windows import window_kernels
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights, numbers
 from vmcu.ops.columns import Columns
@@ -136,10 +136,14 @@ class Conv2D(QOp):
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
         plain = self.kernel(ins, out)
-        if isa not in ("armv7e-m", "armv8.1-m") or self.groups > 1:
+        if isa not in ("armv7e-m", "armv8.1-m"):
             return (plain,)
         columns = self._columns()
-        make = mve_windows.window_kernels if isa == "armv8.1-m" else window_kernels
+        make = mve.conv_kernels if isa == "armv8.1-m" else window_kernels
+        if self.groups > 1:
+            if isa != "armv8.1-m" or not self.groups == len(self.weights) == ins[0].channels:
+                return (plain,)
+            make = mve.depthwise_kernels
         found = make(
             self.weights,
             self.bias,

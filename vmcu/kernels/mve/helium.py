@@ -107,6 +107,15 @@ class Helium(Program):
         self._loop_close("} while (--loops > 0);")
 
     @contextmanager
+    def unless_zero(self, number: Reg) -> Iterator[None]:
+        """Its body, where a low register is not 0. It counts as executed."""
+        self._labels += 1
+        label = self._labels
+        self._add(f"cbz {number.asm}, {label}f", f"if ({number.name} != 0) {{")
+        yield
+        self._line(f"{label}:", "}")
+
+    @contextmanager
     def bytes_of(self, name: str, count: Reg, lanes: Lanes) -> Iterator[None]:
         """Its body for all vectors of `count` lanes, at least one; vector instructions are masked in the last."""
         self._labels += 1
@@ -147,6 +156,13 @@ class Helium(Program):
         self._add(
             f"vldrw.u32 {to.name}, [{base.asm}, {offsets.name}]",
             f"{to.name} = vmcu_gather({base.name}, {offsets.name});",
+        )
+
+    def gather_scaled(self, to: Vec, base: Reg, indices: Vec) -> None:
+        """to = words at base + 4 * each index, aligned to 4 bytes."""
+        self._add(
+            f"vldrw.u32 {to.name}, [{base.asm}, {indices.name}, uxtw #2]",
+            f"{to.name} = vmcu_gather({base.name}, vmcu_vshl({indices.name}, 2));",
         )
 
     def gather_table(self, to: Vec, base: Reg, indices: Vec) -> None:
@@ -237,6 +253,16 @@ class Helium(Program):
         """Words: to = a * 2^by, modulo 2^32."""
         self._add(f"vshl.i32 {to.name}, {a.name}, #{by}", f"{to.name} = vmcu_vshl({a.name}, {by});")
 
+    def copy_vec(self, to: Vec, a: Vec) -> None:
+        """to = a."""
+        self._add(f"vmov {to.name}, {a.name}", f"{to.name} = {a.name};")
+
+    def move_up(self, q: Vec, into: Reg) -> None:
+        """Every word of q moves to the lane above, the lowest from `into`, which becomes what falls out."""
+        self._add(
+            f"vshlc {q.name}, {into.asm}, #32", f"{q.name} = vmcu_vshlc32({q.name}, &{into.name});"
+        )
+
     def sign_vec(self, to: Vec, a: Vec) -> None:
         """Words: to = -1 where a is negative, else 0."""
         self._add(f"vshr.s32 {to.name}, {a.name}, #31", f"{to.name} = vmcu_sign({a.name});")
@@ -277,6 +303,10 @@ class Helium(Program):
     def back(self, pointer: Reg, by: int) -> None:
         """pointer -= by, up to 4095."""
         self._add(f"sub{'w' if by > 255 else ''} {pointer.asm}, {pointer.asm}, #{by}", f"{pointer.name} -= {by};")
+
+    def row_at(self, pointer: Reg, rows: Reg, number: int) -> None:
+        """pointer = what rows[number] points to."""
+        self._add(f"ldr {pointer.asm}, [{rows.asm}, #{4 * number}]", f"{pointer.name} = {rows.name}[{number}];")
 
     def behind(self, to: Reg, base: Reg, by: int) -> None:
         """to = base - by, pointers; by up to 4095."""

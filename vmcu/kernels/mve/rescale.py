@@ -147,3 +147,36 @@ class Limits:
                 p.at_most_vec(q, q, self._high, 16)
             if not (self._low and self._high):
                 p.narrow_halves(q, q)
+
+
+def rescale_one(p: Helium, rule: Rescale, acc: Vec, free: Vec, numbers: Sequence[Reg], spare: Reg) -> None:
+    """Four accumulators of one channel become the lowest bytes of words.
+
+    Args:
+        acc: words, replaced.
+        free: a vector that is lost.
+        numbers: bias, multiplier and, `tflm`, exponent.
+        spare: a number that is lost.
+    """
+    p.add_vec(acc, acc, numbers[0])
+    if rule.numerics == "onnx":
+        p.spread(free, numbers[1], 32)
+        p.high_product(acc, acc, free)
+        p.shift_right_rounded(acc, acc, rule.right)
+    else:
+        p.doubling_high_product(acc, acc, numbers[1])
+        if rule.away:
+            p.sign_vec(free, acc)
+            p.add_vec(acc, acc, free)
+        p.shift_rounded_all(acc, numbers[2])
+    if rule.zero_point:
+        p.move(spare, rule.zero_point)
+        p.add_vec(acc, acc, spare)
+    for value, limit, full in ((rule.low, p.at_least_vec, -128), (rule.high, p.at_most_vec, 127)):
+        if value != full:
+            p.move(spare, value)
+            p.spread(free, spare, 32)
+            limit(acc, acc, free, 32)
+    if rule.low == -128 or rule.high == 127:
+        p.narrow(acc, acc, top=False)
+        p.narrow_halves(acc, acc)

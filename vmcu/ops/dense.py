@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import Layout, row_major
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels import mve
 from vmcu.ops.accumulate import DenseRows, Finish, sums_name
 from vmcu.ops.base import Access, ConstArray, Every, Int8s, Kernel, QOp, Window, numbers
 from vmcu.ops.conv import bias_operand, linear_parameters
@@ -75,6 +76,12 @@ class Dense(QOp):
             "result": self.requant.c_expr("acc", f"multipliers{channel}", f"shifts{channel}"),
         }
         return Kernel("dense", context, tuple(constants))
+
+    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+        plain = self.kernel(ins, out)
+        if isa == "armv8.1-m":
+            return (*mve.dense_kernels(self.weights, self.bias, self.requant, ins[0], self.per_pixel), plain)
+        return (plain,)
 
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:
         if self.per_pixel or ins[0].rows == 1:

@@ -1,6 +1,7 @@
 """Kernels for Helium (MVE of Armv8.1-M): vectors of 16 bytes, written instruction by instruction."""
 
 from vmcu.kernels.mve.depthwise import depthwise_kernels
+from vmcu.kernels.mve.dense import dense_kernels
 from vmcu.kernels.mve.windows import window_kernels as conv_kernels
 
-__all__ = ["conv_kernels", "depthwise_kernels"]
+__all__ = ["conv_kernels", "dense_kernels", "depthwise_kernels"]

@@ -273,12 +273,12 @@ static inline vmcu_q vmcu_vshlc32(vmcu_q p, int32_t *carry)
     return vmcu_of32(a);
 }
 
-static inline vmcu_q vmcu_sign(vmcu_q p)
+static inline vmcu_q vmcu_vshr(vmcu_q p, int32_t by)
 {
     vmcu_q32 a = vmcu_as32(p);
     int32_t i;
     for (i = 0; i < 4; i++) {
-        a.at[i] >>= 31;
+        a.at[i] >>= by;
     }
     return vmcu_of32(a);
 }

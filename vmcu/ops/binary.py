@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import Layout
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels import mve
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Table, Window, narrow_weights
 from vmcu.ops.columns import same_tiles
 from vmcu.ops.rearrange import emit_map, numbered
@@ -114,6 +115,12 @@ class Binary(QOp):
             "what": self.what,
         }
         return Kernel("binary", context, tuple(constants), uses_row=per_row)
+
+    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+        found = None
+        if isa == "armv8.1-m" and self.sum is not None and self.shapes == (out.shape, out.shape) and len(ins) == 2:
+            found = mve.sum_kernel(self.sum, self.zero_points, out.segment_cols * out.channels)
+        return (found or self.kernel(ins, out),)
 
 
 def lower_binary(node: Node, ctx: Lowering) -> None:

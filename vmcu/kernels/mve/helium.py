@@ -21,6 +21,7 @@ from typing import Literal, get_args
 from vmcu.kernels.assembly import PUSHED_BYTES, WORDS, Kind, Program, Reg, wrap
 from vmcu.ops.base import PLACEHOLDER, Function
 
+STRING_CHARS = 4000  # of 4095 that C99 guarantees
 SAVED_VECTORS = 64  # bytes: d8-d15, which are q4-q7
 Lanes = Literal[8, 16, 32]
 
@@ -225,6 +226,15 @@ class Helium(Program):
         """to = a * b, modulo the lane."""
         self._lanewise(f"vmul.i{lanes}", f"vmul{lanes}", to, a, b)
 
+    def mla_vec(self, acc: Vec, a: Vec, b: Reg) -> None:
+        """Words: acc += a * b, modulo 2^32."""
+        c = f"{acc.name} = vmcu_vadd32({acc.name}, vmcu_vmul32({a.name}, vmcu_dup32({b.name})));"
+        self._add(f"vmla.s32 {acc.name}, {a.name}, {b.asm}", c)
+
+    def shift_right_vec(self, to: Vec, a: Vec, by: int) -> None:
+        """Words: to = a / 2^by, rounded down; by in 1..31."""
+        self._add(f"vshr.s32 {to.name}, {a.name}, #{by}", f"{to.name} = vmcu_vshr({a.name}, {by});")
+
     def xor_vec(self, to: Vec, a: Vec, b: Vec) -> None:
         """to = a ^ b."""
         self._add(f"veor {to.name}, {a.name}, {b.name}", f"{to.name} = vmcu_veor({a.name}, {b.name});")
@@ -265,7 +275,7 @@ class Helium(Program):
 
     def sign_vec(self, to: Vec, a: Vec) -> None:
         """Words: to = -1 where a is negative, else 0."""
-        self._add(f"vshr.s32 {to.name}, {a.name}, #31", f"{to.name} = vmcu_sign({a.name});")
+        self.shift_right_vec(to, a, 31)
 
     def narrow(self, to: Vec, a: Vec, top: bool, right: int = 0) -> None:
         """The bottom (top) halves of to's words = a's words, saturated; right in 1..16: divided by 2^right, ties up."""
@@ -336,12 +346,23 @@ class Helium(Program):
         rows = [f"/* {self._purpose[0]}", *(f" * {line}" for line in self._purpose[1:])]
         rows[-1] += " */"
         rows += ["#if defined(VMCU_HELIUM)", f"VMCU_NAKED static void {PLACEHOLDER}("]
-        rows += wrap([f"{p} VMCU_UNUSED" for p in params]) + ["{", "    __asm__("]
-        rows += [f'        "{line}\\n"' for line in self._assembly()]
-        rows += ["    );", "}", "#else", f"static void {PLACEHOLDER}(", *wrap(params), "{"]
+        rows += [*wrap([f"{p} VMCU_UNUSED" for p in params]), "{", *self._statements(), "}", "#else"]
+        rows += [f"static void {PLACEHOLDER}(", *wrap(params), "{"]
         rows += [f"    {line}" for line in self._c()]
         rows += ["}", "#endif"]
         return Function(self._stem, "\n".join(rows) + "\n")
+
+    def _statements(self) -> list[str]:
+        """Inline assembly, in statements that are no longer than the strings every compiler takes."""
+        rows, room = [], 0
+        for line in self._assembly():
+            room -= len(line) + 1
+            if room < 0:
+                rows += ["    );"] if rows else []
+                rows += ["    __asm__("]
+                room = STRING_CHARS - len(line) - 1
+            rows += [f'        "{line}\\n"']
+        return [*rows, "    );"]
 
     def _assembly(self) -> list[str]:
         lines = super()._assembly()

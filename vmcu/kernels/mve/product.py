@@ -141,16 +141,17 @@ def pixels(product: Product, together: int, step: int, count: int) -> Routine:
         if whole > 1:
             stop = "weights_end"
             with p.until("block", w, stop, p.source("w_stop", 0)):
-                text.block(0)
+                text.block(0, whole)
         elif whole:
-            text.block(0)
+            text.block(0, 1)
         if part:
-            text.block(part)
+            text.block(part, 1)
         text.forward(x[0], step * together)
         if together == 2:
             text.forward(text.to[0], m)
     passes = count // together
-    trips = {"pixel": passes, "block": passes * (m // CHANNELS), "vector": passes * product.blocks * 2 * text.trips}
+    trips = {"pixel": passes, "block": passes * (m // CHANNELS)}
+    trips.update({name: passes * n for name, n in text.loops.items()})
     return Routine(p.function(), p.count(trips))
 
 
@@ -168,6 +169,7 @@ class _Text:
         count = len(product.offsets)
         whole = count - (product.depth % VECTOR != 0)
         self.trips, self.unrolled, self.rest = 0, 1, 0
+        self.loops: dict[str, int] = {}  # how often the bodies of inner loops run per pass over the pixels
         if count > MOST_UNROLLED:
             self.unrolled = min(range(4, 7), key=lambda u: (whole - 1) % u)
             self.trips, self.rest = divmod(whole - 1, self.unrolled)
@@ -190,11 +192,11 @@ class _Text:
             self._p.move(big, by)
             self._p.advance(pointer, big)
 
-    def block(self, part: int) -> None:
-        """Eight channels; part: fewer of them are stored."""
+    def block(self, part: int, times: int) -> None:
+        """Eight channels; part: fewer of them are stored; times: it runs per pass over the pixels."""
         p, results = self._p, [self._p.vec(4), self._p.vec(5)][: len(self.to)]
         for top in (False, True):
-            self._multiply()
+            self._multiply(times)
             q = [p.vec(0), p.vec(1)][: len(self.to)]
             for to, acc in zip(q, self.accs, strict=True):
                 p.collect(to, acc)
@@ -211,7 +213,7 @@ class _Text:
             for q, to in zip(results, self.to, strict=True):
                 p.store_lanes(q, to, 16, step=CHANNELS)
 
-    def _multiply(self) -> None:
+    def _multiply(self, times: int) -> None:
         """Four channels."""
         p, product, x = self._p, self._product, self.x
         offsets = product.offsets
@@ -223,7 +225,9 @@ class _Text:
         end = p.source("x_last", 5 if borrowed else 7)
         self._vector(None, fresh=True)
         p.point(end, x[0], VECTOR * self.unrolled * self.trips)
-        with p.until("vector", x[0], end):
+        name = f"vector{len(self.loops)}"
+        self.loops[name] = times * self.trips
+        with p.until(name, x[0], end):
             for _ in range(self.unrolled):
                 self._vector(None)
         if borrowed:

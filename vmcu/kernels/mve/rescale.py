@@ -172,11 +172,20 @@ def rescale_one(p: Helium, rule: Rescale, acc: Vec, free: Vec, numbers: Sequence
     if rule.zero_point:
         p.move(spare, rule.zero_point)
         p.add_vec(acc, acc, spare)
-    for value, limit, full in ((rule.low, p.at_least_vec, -128), (rule.high, p.at_most_vec, 127)):
+    clamp_words(p, acc, free, spare, rule.low, rule.high)
+
+
+def clamp_words(p: Helium, acc: Vec, free: Vec, spare: Reg, low: int, high: int) -> None:
+    """Words become bytes in low..high, the lowest of each word.
+
+    Args:
+        free, spare: lost.
+    """
+    for value, limit, full in ((low, p.at_least_vec, -128), (high, p.at_most_vec, 127)):
         if value != full:
             p.move(spare, value)
             p.spread(free, spare, 32)
             limit(acc, acc, free, 32)
-    if rule.low == -128 or rule.high == 127:
+    if low == -128 or high == 127:
         p.narrow(acc, acc, top=False)
         p.narrow_halves(acc, acc)

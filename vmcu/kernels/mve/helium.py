@@ -318,10 +318,9 @@ class Helium(Program):
         """pointer = what rows[number] points to."""
         self._add(f"ldr {pointer.asm}, [{rows.asm}, #{4 * number}]", f"{pointer.name} = {rows.name}[{number}];")
 
-    def behind(self, to: Reg, base: Reg, by: int) -> None:
-        """to = base - by, pointers; by up to 4095."""
-        op = "subw" if by > 255 else "sub"
-        self._add(f"{op} {to.asm}, {base.asm}, #{by}", f"{to.name} = {base.name} - {by};")
+    def behind(self, to: Reg, base: Reg, by: Reg) -> None:
+        """to = base - by, pointers; to and by may share a register."""
+        self._add(f"sub {to.asm}, {base.asm}, {by.asm}", f"{to.name} = {base.name} - {by.name};")
 
     def address(self, to: Reg, other: Reg) -> None:
         """to = other, pointers."""
@@ -377,7 +376,8 @@ class Helium(Program):
         own = [f"vmcu_q {', '.join(f'q{n} = {{{{0}}}}' for n in used)};"] if used else []
         own += [f"int32_t {word};" for word in ("loops", "active") if word in text]
         at = next(i for i, line in enumerate(lines) if not _declares(line))
-        return [*lines[:at], *own, *lines[at:]]
+        unused = [f"(void){n}_;" for n, kind in self._params if not re.search(rf"\b{n}_\b", text) and kind != WORDS]
+        return [*lines[:at], *own, *unused, *lines[at:]]
 
     def _slot(self, param: str) -> int:
         return super()._slot(param) + (SAVED_VECTORS if self._saves else 0)

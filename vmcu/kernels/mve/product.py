@@ -10,9 +10,9 @@ there), or, below sixteen, is loaded under a predicate: no byte beyond the pixel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from vmcu.kernels.assembly import Reg
 from vmcu.kernels.matmul import Routine
 from vmcu.kernels.mve.helium import Helium
 from vmcu.kernels.mve.rescale import BLOCK, Limits, Rescale, make_rescale, parameters, rescale_words
+from vmcu.ops.base import Function
 from vmcu.quant.requantise import Requant
 
 VECTOR = 16  # bytes
@@ -48,10 +49,7 @@ class Product:
     @property
     def offsets(self) -> list[int]:
         """Where the vectors of a pixel begin."""
-        if self.depth < VECTOR:
-            return [0]
-        whole = list(range(0, self.depth - VECTOR + 1, VECTOR))
-        return whole if self.depth % VECTOR == 0 else [*whole, self.depth - VECTOR]
+        return vector_offsets(self.depth)
 
     @property
     def blocks(self) -> int:
@@ -62,6 +60,14 @@ class Product:
     def weight_bytes(self) -> int:
         """Packed."""
         return self.blocks * CHANNELS * VECTOR * len(self.offsets)
+
+
+def vector_offsets(depth: int) -> list[int]:
+    """Where the vectors of so many bytes begin."""
+    if depth < VECTOR:
+        return [0]
+    whole = list(range(0, depth - VECTOR + 1, VECTOR))
+    return whole if depth % VECTOR == 0 else [*whole, depth - VECTOR]
 
 
 def make_product(weights: NDArray[np.integer[Any]], requant: Requant, depth: int) -> Product | None:
@@ -101,106 +107,121 @@ def pack_parameters(bias: NDArray[np.int32], requant: Requant, product: Product)
     return np.ascontiguousarray(split).reshape(-1)
 
 
-@lru_cache(maxsize=512)
-def pixels(product: Product, together: int, step: int, count: int) -> Routine:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the text of `pixels` depends on; products that differ in other things share it.
+
+    Attributes:
+        depth: bytes of a pixel.
+        whole: blocks of eight channels: none, one, or 2 for more.
+        part: channels of a last block that is not whole.
+        rescale: of the sums, its zero point left open.
+    """
+
+    depth: int
+    whole: int
+    part: int
+    rescale: Rescale
+
+
+def pixels(product: Product, together: int, count: int) -> Routine:
     """A row of pixels.
 
-    The function is f(x, weights, parameters, out, x_end, weights_end).
+    The function is f(x, weights, parameters, out, x_end, weights_end, step, out_step, zero_point): `step` is from a pixel to
+    the next, `out_step` the number of output channels; `weights_end` ends the whole blocks of channels.
 
     Args:
         together: pixels at a time, 1 or 2.
-        step: bytes from a pixel to the next.
         count: pixels of a call, for `instructions`.
     """
+    whole, part = divmod(product.channels, CHANNELS)
+    text = _pixels(Shape(product.depth, min(whole, 2), part, replace(product.rescale, zero_point=0)), together)
+    passes = count // together
+    trips = {"pixel": passes, "block": passes * whole}
+    trips.update({name: passes * n * (whole if many else 1) for name, (n, many) in text.loops.items()})
+    return Routine(text.function, text.count(trips))
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    function: Function
+    count: Callable[[dict[str, int]], int]
+    loops: dict[str, tuple[int, bool]]
+
+
+@lru_cache(maxsize=512)
+def _pixels(shape: Shape, together: int) -> _Made:
     p = Helium(
         f"mve_pixels_{together}",
         [f"Pixels times a matrix of weights, {together} at a time, four channels at a time."],
         [
             *(("x", "const int8_t *"), ("weights", "const int8_t *"), ("parameters", "const int32_t *")),
             *(("out", "int8_t *"), ("x_end", "const int8_t *"), ("weights_end", "const int8_t *")),
+            *(("step", "int32_t"), ("out_step", "int32_t"), ("zero_point", "int32_t")),
         ],
     )
-    text = _Text(p, product, together)
-    x, w, m = text.x, text.w, product.channels
+    text = _Text(p, shape, together)
+    x, w = text.x, text.w
     spare = p.number("spare", 0)
-    text.limits = Limits(p, product.rescale, spare)
-    part, short = m % CHANNELS, product.depth < VECTOR
+    short = shape.depth < VECTOR
     p.get(x[0], "x")
     p.get(text.to[0], "out")
-    if short and not part:
-        p.only_first(product.depth, 8, spare)
+    if short and not shape.part:
+        p.only_first(shape.depth, 8, spare)
     with p.until("pixel", x[0], "x_end", p.source("x_stop", 0)):
-        if short and part:
-            p.only_first(product.depth, 8, spare)
+        if short and shape.part:
+            p.only_first(shape.depth, 8, spare)
         if together == 2:
-            text.point(x[1], x[0], step)
-            text.point(text.to[1], text.to[0], m)
+            p.get(spare, "step")
+            p.point(x[1], x[0], spare)
+            p.get(spare, "out_step")
+            p.point(text.to[1], text.to[0], spare)
         p.get(w, "weights")
         p.get(text.source, "parameters")
-        whole = m // CHANNELS
-        if whole > 1:
-            stop = "weights_end"
-            with p.until("block", w, stop, p.source("w_stop", 0)):
-                text.block(0, whole)
-        elif whole:
-            text.block(0, 1)
-        if part:
-            text.block(part, 1)
-        text.forward(x[0], step * together)
+        if shape.whole > 1:
+            with p.until("block", w, "weights_end", p.source("w_stop", 0)):
+                text.block(0, many=True)
+        elif shape.whole:
+            text.block(0)
+        if shape.part:
+            text.block(shape.part)
+        p.get(spare, "step")
+        p.point(x[0], x[-1], spare)
         if together == 2:
-            text.forward(text.to[0], m)
-    passes = count // together
-    trips = {"pixel": passes, "block": passes * (m // CHANNELS)}
-    trips.update({name: passes * n for name, n in text.loops.items()})
-    return Routine(p.function(), p.count(trips))
+            p.get(spare, "out_step")
+            p.advance(text.to[0], spare)
+    return _Made(p.function(), p.count, text.loops)
 
 
 class _Text:
     """Registers of `pixels`, and its inner parts."""
 
-    def __init__(self, p: Helium, product: Product, together: int) -> None:
-        self._p, self._product = p, product
+    def __init__(self, p: Helium, shape: Shape, together: int) -> None:
+        self._p, self._shape = p, shape
         numbers = ((0, 2, 4, 6), (8, 10, 12, 13))
         self.accs = [p.numbers(f"acc{i}_", numbers[i]) for i in range(together)]
         self.x = [p.source(f"x{i}", n) for i, n in ((0, 1), (1, 3))][:together]
         self.to = [p.target(f"to{i}", n) for i, n in ((0, 5), (1, 7))][:together]
         self.w, self.source = p.source("w", 9), p.source("rest", 11)
-        self.limits: Limits
-        count = len(product.offsets)
-        whole = count - (product.depth % VECTOR != 0)
+        self.offsets = vector_offsets(shape.depth)
+        whole = shape.depth // VECTOR
         self.trips, self.unrolled, self.rest = 0, 1, 0
-        self.loops: dict[str, int] = {}  # how often the bodies of inner loops run per pass over the pixels
-        if count > MOST_UNROLLED:
+        # How often the bodies of inner loops run per block of channels, and whether that is in the loop over blocks.
+        self.loops: dict[str, tuple[int, bool]] = {}
+        if len(self.offsets) > MOST_UNROLLED:
             self.unrolled = min(range(4, 7), key=lambda u: (whole - 1) % u)
             self.trips, self.rest = divmod(whole - 1, self.unrolled)
+        self.limits = Limits(p, shape.rescale, "zero_point", p.number("spare", 0))
 
-    def point(self, to: Reg, base: Reg, by: int) -> None:
-        """to = base + by."""
-        if by <= LONGEST:
-            self._p.point(to, base, by)
-        else:
-            big = self._p.number("distance", 0)
-            self._p.move(big, by)
-            self._p.point(to, base, big)
-
-    def forward(self, pointer: Reg, by: int) -> None:
-        """pointer += by."""
-        if by <= LONGEST:
-            self._p.advance(pointer, by)
-        else:
-            big = self._p.number("distance", 0)
-            self._p.move(big, by)
-            self._p.advance(pointer, big)
-
-    def block(self, part: int, times: int) -> None:
-        """Eight channels; part: fewer of them are stored; times: it runs per pass over the pixels."""
+    def block(self, part: int, many: bool = False) -> None:
+        """Eight channels; part: fewer of them are stored; many: in a loop over blocks."""
         p, results = self._p, [self._p.vec(4), self._p.vec(5)][: len(self.to)]
         for top in (False, True):
-            self._multiply(times)
+            self._multiply(many)
             q = [p.vec(0), p.vec(1)][: len(self.to)]
             for to, acc in zip(q, self.accs, strict=True):
                 p.collect(to, acc)
-            rescale_words(p, self._product.rescale, q, results, self.source, top)
+            rescale_words(p, self._shape.rescale, q, results, self.source, top)
         self.limits.finish(results, p.number("spare", 0))
         if part:
             p.only_first(part, 16, p.number("spare", 0))
@@ -213,30 +234,30 @@ class _Text:
             for q, to in zip(results, self.to, strict=True):
                 p.store_lanes(q, to, 16, step=CHANNELS)
 
-    def _multiply(self, times: int) -> None:
+    def _multiply(self, many: bool) -> None:
         """Four channels."""
-        p, product, x = self._p, self._product, self.x
-        offsets = product.offsets
+        p, depth, x = self._p, self._shape.depth, self.x
         if not self.trips:
-            for i, offset in enumerate(offsets):
-                self._vector([offset], fresh=i == 0, masked=product.depth < VECTOR)
+            for i, offset in enumerate(self.offsets):
+                self._vector([offset], fresh=i == 0, masked=depth < VECTOR)
             return
         borrowed = self.to[0] if len(x) == 2 else None
         end = p.source("x_last", 5 if borrowed else 7)
         self._vector(None, fresh=True)
         p.point(end, x[0], VECTOR * self.unrolled * self.trips)
         name = f"vector{len(self.loops)}"
-        self.loops[name] = times * self.trips
+        self.loops[name] = (self.trips, many)
         with p.until(name, x[0], end):
             for _ in range(self.unrolled):
                 self._vector(None)
         if borrowed:
-            p.behind(borrowed, self.to[1], product.channels)
+            p.get(p.number("out_bytes", 5), "out_step")
+            p.behind(borrowed, self.to[1], p.number("out_bytes", 5))
         done = 1 + self.unrolled * self.trips
         for i in range(self.rest):
             self._vector([VECTOR * i])
-        if product.depth % VECTOR:
-            self._vector([product.depth - VECTOR - VECTOR * done])
+        if depth % VECTOR:
+            self._vector([depth - VECTOR - VECTOR * done])
         for pointer in x:
             p.back(pointer, VECTOR * done)
 

@@ -106,28 +106,29 @@ def rescale_words(p: Helium, rule: Rescale, accs: Sequence[Vec], results: Sequen
 
 
 class Limits:
-    """Zero point and clamp of halfwords, with their constants in q6 and q7 where there are any.
+    """Zero point and clamp of halfwords, with constants in q6 and q7.
 
     Args:
-        spare: a free number at the start.
+        zero_point: parameter.
+        spare: a number that is free at the start.
     """
 
-    def __init__(self, p: Helium, rule: Rescale, spare: Reg) -> None:
-        self._p, self._rule = p, rule
+    def __init__(self, p: Helium, rule: Rescale, zero_point: str, spare: Reg) -> None:
+        self._p, self._zero_point = p, zero_point
         self._low = self._high = self._zero = None
         free = [p.vec(6), p.vec(7)]
-
-        def constant(value: int) -> Vec:
-            p.move(spare, value)
-            p.spread(free[0], spare, 16)
-            return free.pop(0)
-
         if rule.low > -128:
-            self._low = constant(rule.low)
+            self._low = free.pop()
+            p.move(spare, rule.low)
+            p.spread(self._low, spare, 16)
         if rule.high < 127:
-            self._high = constant(rule.high)
-        if rule.zero_point and free:
-            self._zero = constant(rule.zero_point)
+            self._high = free.pop()
+            p.move(spare, rule.high)
+            p.spread(self._high, spare, 16)
+        if free:
+            self._zero = free.pop()
+            p.get(spare, zero_point)
+            p.spread(self._zero, spare, 16)
 
     def finish(self, halves: Sequence[Vec], spare: Reg) -> None:
         """Results without zero point become the lowest bytes of halfwords.
@@ -135,12 +136,11 @@ class Limits:
         Args:
             spare: a free number.
         """
-        p, rule = self._p, self._rule
-        if rule.zero_point and self._zero is None:
-            p.move(spare, rule.zero_point)
+        p = self._p
+        if not self._zero:
+            p.get(spare, self._zero_point)
         for q in halves:
-            if rule.zero_point:
-                p.add_vec(q, q, self._zero or spare, 16)
+            p.add_vec(q, q, self._zero or spare, 16)
             if self._low:
                 p.at_least_vec(q, q, self._low, 16)
             if self._high:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vmcu.kernels.matmul import Routine
 from vmcu.kernels.mve.helium import Helium
 from vmcu.kernels.mve.product import (
+    CHANNELS,
     LONGEST,
     VECTOR,
     Product,
@@ -69,7 +70,7 @@ def window_kernels(
     whole = cols + cols % 2
     for group in dict.fromkeys((min(max(LARGE_SCRATCH_BYTES // window // 2 * 2, 2), whole), min(8, whole), 2)):
         copy = windows(kh, kw * channels, stride * channels, window, 1)
-        calls, functions = _products(product, cols, window)
+        calls, functions = _products(product, cols)
         context = {
             **where,
             "out_channels": m,
@@ -80,7 +81,7 @@ def window_kernels(
             "group": group,
             "window": window,
             "last_first": int(str(where["in_cols"])) - kw,
-            "weight_bytes": product.weight_bytes,
+            **_arguments(product),
             "two": "pixels_2" in functions,
             "one": "pixels_1" in functions,
         }
@@ -127,14 +128,14 @@ def pixel_kernels(
     product = make_product(weights, requant, depth)
     if product is None:
         return ()
-    instructions, functions = _products(product, count, step)
+    instructions, functions = _products(product, count)
     context = {
         "out_channels": m,
         "channels": depth,
         "first": first,
         "step": step,
         "pairs": count // 2 * 2,
-        "weight_bytes": product.weight_bytes,
+        **_arguments(product),
         "two": "pixels_2" in functions,
         "one": "pixels_1" in functions,
     }
@@ -149,15 +150,24 @@ def pixel_kernels(
     return (kernel,)
 
 
-def _products(product: Product, count: int, step: int) -> tuple[int, dict[str, Function]]:
+def _products(product: Product, count: int) -> tuple[int, dict[str, Function]]:
     """Instructions for a row of pixels, and what they call."""
     work, functions = 0, {}
     for together, n in ((2, count // 2 * 2), (1, count % 2)):
         if n:
-            routine = pixels(product, together, step, n)
+            routine = pixels(product, together, n)
             functions[f"pixels_{together}"] = routine.function
             work += routine.instructions + CALL
     return work, functions
+
+
+def _arguments(product: Product) -> dict[str, object]:
+    """What the templates hand to `pixels`."""
+    whole = product.channels // CHANNELS * CHANNELS
+    return {
+        "whole_bytes": whole * VECTOR * len(product.offsets),
+        "zero_point": product.rescale.zero_point,
+    }
 
 
 def _constants(

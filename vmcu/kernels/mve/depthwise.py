@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.matmul import Routine
 from vmcu.kernels.mve.helium import Helium
+from vmcu.kernels.mve.lanes import lane_kernels
 from vmcu.kernels.mve.product import LONGEST, VECTOR
 from vmcu.kernels.mve.rescale import Rescale, make_rescale, parameters, rescale_one
 from vmcu.ops.base import ConstArray, Kernel
@@ -85,7 +86,7 @@ def depthwise_kernels(
     pad_value: int,
     uses_row: bool,
 ) -> tuple[Kernel, ...]:
-    """Kernels of a depthwise convolution of multiplier 1, those with most scratch first; none where these routines cannot.
+    """Kernels of a depthwise convolution of multiplier 1, the fastest first; none where these routines cannot.
 
     Args:
         weights: (channels, kernel_h, kernel_w, 1), zero point subtracted.
@@ -94,6 +95,25 @@ def depthwise_kernels(
         stride: of columns.
         pad_value: content of the padding.
     """
+    lanes = lane_kernels(weights, bias, requant, where, pad_value=pad_value, uses_row=uses_row)
+    words = _word_kernels(
+        weights, bias, requant, where, stride=stride, pad_value=pad_value, uses_row=uses_row
+    )
+    best = min((k.instructions or 0 for k in lanes), default=None)
+    return (*(k for k in words if best is None or (k.instructions or 0) < best), *lanes)
+
+
+def _word_kernels(
+    weights: NDArray[np.integer[Any]],
+    bias: NDArray[np.int32],
+    requant: Requant,
+    where: Mapping[str, object],
+    *,
+    stride: int,
+    pad_value: int,
+    uses_row: bool,
+) -> tuple[Kernel, ...]:
+    """Those that interleave rows."""
     m, kh, kw, _ = weights.shape
     rescale = make_rescale(requant)
     if rescale is None or weights.dtype != np.int8 or where["dilation"] != 1 or m * WORD * 2 * stride > LONGEST:

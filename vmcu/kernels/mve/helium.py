@@ -322,6 +322,10 @@ class Helium(Program):
         """to = base - by, pointers; to and by may share a register."""
         self._add(f"sub {to.asm}, {base.asm}, {by.asm}", f"{to.name} = {base.name} - {by.name};")
 
+    def add_number(self, to: Reg, value: int) -> None:
+        """to += value, 0..4095, modulo 2^32."""
+        self._add(f"add{'w' if value > 255 else ''} {to.asm}, {to.asm}, #{value}", f"{to.name} = vmcu_add({to.name}, {value});")
+
     def address(self, to: Reg, other: Reg) -> None:
         """to = other, pointers."""
         self._add(f"mov {to.asm}, {other.asm}", f"{to.name} = {other.name};")

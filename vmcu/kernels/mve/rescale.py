@@ -105,6 +105,24 @@ def rescale_words(p: Helium, rule: Rescale, accs: Sequence[Vec], results: Sequen
         p.narrow(result, acc, top)
 
 
+def rescale_vector(p: Helium, rule: Rescale, acc: Vec, source: Reg) -> None:
+    """Accumulators become words, without zero point; parameters are read from `source`, which moves on; q2 and q3 are lost."""
+    q2, q3 = p.vec(2), p.vec(3)
+    p.load_words(q2, source, step=16)
+    p.add_vec(acc, acc, q2)
+    p.load_words(q2, source, step=16)
+    if rule.numerics == "onnx":
+        p.high_product(acc, acc, q2)
+        p.shift_right_rounded(acc, acc, rule.right)
+        return
+    p.doubling_high_product(acc, acc, q2)
+    if rule.away:
+        p.sign_vec(q3, acc)
+        p.add_vec(acc, acc, q3)
+    p.load_words(q2, source, step=16)
+    p.shift_rounded(acc, acc, q2)
+
+
 class Limits:
     """Zero point and clamp of halfwords, with constants in q6 and q7.
 

@@ -18,6 +18,15 @@
 #endif
 #endif
 
+#if !defined(VMCU_HELIUM)
+
+/* Programs call these thousands of times: compilers are told not to paste them in. */
+#if defined(__GNUC__)
+#define VMCU_TWIN static __attribute__((noinline, unused))
+#else
+#define VMCU_TWIN static inline
+#endif
+
 /* A vector register; words and halfwords lie in it as in memory. */
 typedef struct {
     int8_t bytes[16];
@@ -31,28 +40,28 @@ typedef struct {
     int16_t at[8];
 } vmcu_q16;
 
-static inline vmcu_q32 vmcu_as32(vmcu_q q)
+VMCU_TWIN vmcu_q32 vmcu_as32(vmcu_q q)
 {
     vmcu_q32 lanes;
     memcpy(&lanes, &q, sizeof q);
     return lanes;
 }
 
-static inline vmcu_q vmcu_of32(vmcu_q32 lanes)
+VMCU_TWIN vmcu_q vmcu_of32(vmcu_q32 lanes)
 {
     vmcu_q q;
     memcpy(&q, &lanes, sizeof q);
     return q;
 }
 
-static inline vmcu_q16 vmcu_as16(vmcu_q q)
+VMCU_TWIN vmcu_q16 vmcu_as16(vmcu_q q)
 {
     vmcu_q16 lanes;
     memcpy(&lanes, &q, sizeof q);
     return lanes;
 }
 
-static inline vmcu_q vmcu_of16(vmcu_q16 lanes)
+VMCU_TWIN vmcu_q vmcu_of16(vmcu_q16 lanes)
 {
     vmcu_q q;
     memcpy(&q, &lanes, sizeof q);
@@ -61,14 +70,14 @@ static inline vmcu_q vmcu_of16(vmcu_q16 lanes)
 
 /* ---- memory ---- */
 
-static inline vmcu_q vmcu_vldrb(const int8_t *from, int32_t active)
+VMCU_TWIN vmcu_q vmcu_vldrb(const int8_t *from, int32_t active)
 {
     vmcu_q q = {{0}};
     memcpy(&q, from, (size_t)active);
     return q;
 }
 
-static inline vmcu_q vmcu_vldrb_s16(const int8_t *from, int32_t active)
+VMCU_TWIN vmcu_q vmcu_vldrb_s16(const int8_t *from, int32_t active)
 {
     vmcu_q16 q = {{0}};
     int32_t i;
@@ -78,7 +87,7 @@ static inline vmcu_q vmcu_vldrb_s16(const int8_t *from, int32_t active)
     return vmcu_of16(q);
 }
 
-static inline vmcu_q vmcu_vldrb_s32(const int8_t *from, int32_t active)
+VMCU_TWIN vmcu_q vmcu_vldrb_s32(const int8_t *from, int32_t active)
 {
     vmcu_q32 q = {{0}};
     int32_t i;
@@ -88,7 +97,7 @@ static inline vmcu_q vmcu_vldrb_s32(const int8_t *from, int32_t active)
     return vmcu_of32(q);
 }
 
-static inline vmcu_q vmcu_gather(const int8_t *base, vmcu_q offsets)
+VMCU_TWIN vmcu_q vmcu_gather(const int8_t *base, vmcu_q offsets)
 {
     vmcu_q32 q, o = vmcu_as32(offsets);
     int32_t i;
@@ -98,7 +107,7 @@ static inline vmcu_q vmcu_gather(const int8_t *base, vmcu_q offsets)
     return vmcu_of32(q);
 }
 
-static inline vmcu_q vmcu_vldrb_table(const int8_t *base, vmcu_q indices, int32_t active)
+VMCU_TWIN vmcu_q vmcu_vldrb_table(const int8_t *base, vmcu_q indices, int32_t active)
 {
     vmcu_q q = {{0}};
     int32_t i;
@@ -108,12 +117,12 @@ static inline vmcu_q vmcu_vldrb_table(const int8_t *base, vmcu_q indices, int32_
     return q;
 }
 
-static inline void vmcu_vstrb_8(int8_t *to, vmcu_q q, int32_t active)
+VMCU_TWIN void vmcu_vstrb_8(int8_t *to, vmcu_q q, int32_t active)
 {
     memcpy(to, &q, (size_t)active);
 }
 
-static inline void vmcu_vstrb_16(int8_t *to, vmcu_q q, int32_t active)
+VMCU_TWIN void vmcu_vstrb_16(int8_t *to, vmcu_q q, int32_t active)
 {
     int32_t i;
     for (i = 0; i < active / 2; i++) {
@@ -121,7 +130,7 @@ static inline void vmcu_vstrb_16(int8_t *to, vmcu_q q, int32_t active)
     }
 }
 
-static inline void vmcu_vstrb_32(int8_t *to, vmcu_q q, int32_t active)
+VMCU_TWIN void vmcu_vstrb_32(int8_t *to, vmcu_q q, int32_t active)
 {
     int32_t i;
     for (i = 0; i < active / 4; i++) {
@@ -129,7 +138,7 @@ static inline void vmcu_vstrb_32(int8_t *to, vmcu_q q, int32_t active)
     }
 }
 
-static inline void vmcu_scatter(int8_t *base, vmcu_q offsets, vmcu_q q, int32_t active)
+VMCU_TWIN void vmcu_scatter(int8_t *base, vmcu_q offsets, vmcu_q q, int32_t active)
 {
     vmcu_q32 o = vmcu_as32(offsets);
     int32_t i;
@@ -138,7 +147,7 @@ static inline void vmcu_scatter(int8_t *base, vmcu_q offsets, vmcu_q q, int32_t 
     }
 }
 
-static inline void vmcu_vst4(int8_t *to, vmcu_q a, vmcu_q b, vmcu_q c, vmcu_q d)
+VMCU_TWIN void vmcu_vst4(int8_t *to, vmcu_q a, vmcu_q b, vmcu_q c, vmcu_q d)
 {
     int32_t i;
     for (i = 0; i < 16; i++) {
@@ -151,7 +160,7 @@ static inline void vmcu_vst4(int8_t *to, vmcu_q a, vmcu_q b, vmcu_q c, vmcu_q d)
 
 /* ---- lanes from numbers ---- */
 
-static inline vmcu_q vmcu_words(int32_t a, int32_t b, int32_t c, int32_t d)
+VMCU_TWIN vmcu_q vmcu_words(int32_t a, int32_t b, int32_t c, int32_t d)
 {
     vmcu_q32 q;
     q.at[0] = a;
@@ -161,24 +170,24 @@ static inline vmcu_q vmcu_words(int32_t a, int32_t b, int32_t c, int32_t d)
     return vmcu_of32(q);
 }
 
-static inline vmcu_q vmcu_dup32(int32_t value)
+VMCU_TWIN vmcu_q vmcu_dup32(int32_t value)
 {
     return vmcu_words(value, value, value, value);
 }
 
-static inline vmcu_q vmcu_dup16(int32_t value)
+VMCU_TWIN vmcu_q vmcu_dup16(int32_t value)
 {
     return vmcu_dup32(vmcu_lows(value, value));
 }
 
-static inline vmcu_q vmcu_dup8(int32_t value)
+VMCU_TWIN vmcu_q vmcu_dup8(int32_t value)
 {
     return vmcu_dup32(vmcu_wrap(((uint32_t)value & 0xFFU) * 0x01010101U));
 }
 
 /* ---- arithmetic ---- */
 
-static inline int32_t vmcu_vmladav(vmcu_q a, vmcu_q b)
+VMCU_TWIN int32_t vmcu_vmladav(vmcu_q a, vmcu_q b)
 {
     int32_t sum = 0, i;
     for (i = 0; i < 16; i++) {
@@ -187,13 +196,13 @@ static inline int32_t vmcu_vmladav(vmcu_q a, vmcu_q b)
     return sum;
 }
 
-static inline int32_t vmcu_saturated(int64_t x, int64_t low, int64_t high)
+VMCU_TWIN int32_t vmcu_saturated(int64_t x, int64_t low, int64_t high)
 {
     return (int32_t)(x < low ? low : (x > high ? high : x));
 }
 
 #define VMCU_WORDWISE(name, expression)                                                            \
-    static inline vmcu_q name(vmcu_q p, vmcu_q q)                                                  \
+    VMCU_TWIN vmcu_q name(vmcu_q p, vmcu_q q)                                                  \
     {                                                                                              \
         vmcu_q32 a = vmcu_as32(p), b = vmcu_as32(q);                                               \
         int32_t i;                                                                                 \
@@ -204,7 +213,7 @@ static inline int32_t vmcu_saturated(int64_t x, int64_t low, int64_t high)
     }
 
 #define VMCU_HALFWISE(name, expression)                                                            \
-    static inline vmcu_q name(vmcu_q p, vmcu_q q)                                                  \
+    VMCU_TWIN vmcu_q name(vmcu_q p, vmcu_q q)                                                  \
     {                                                                                              \
         vmcu_q16 a = vmcu_as16(p), b = vmcu_as16(q);                                               \
         int32_t i;                                                                                 \
@@ -233,7 +242,7 @@ VMCU_HALFWISE(vmcu_vmul16, vmcu_low(a.at[i] * b.at[i]))
 VMCU_HALFWISE(vmcu_vmax16, a.at[i] > b.at[i] ? a.at[i] : b.at[i])
 VMCU_HALFWISE(vmcu_vmin16, a.at[i] < b.at[i] ? a.at[i] : b.at[i])
 
-static inline vmcu_q vmcu_vmax8(vmcu_q a, vmcu_q b)
+VMCU_TWIN vmcu_q vmcu_vmax8(vmcu_q a, vmcu_q b)
 {
     int32_t i;
     for (i = 0; i < 16; i++) {
@@ -242,7 +251,7 @@ static inline vmcu_q vmcu_vmax8(vmcu_q a, vmcu_q b)
     return a;
 }
 
-static inline vmcu_q vmcu_vmin8(vmcu_q a, vmcu_q b)
+VMCU_TWIN vmcu_q vmcu_vmin8(vmcu_q a, vmcu_q b)
 {
     int32_t i;
     for (i = 0; i < 16; i++) {
@@ -251,7 +260,7 @@ static inline vmcu_q vmcu_vmin8(vmcu_q a, vmcu_q b)
     return a;
 }
 
-static inline vmcu_q vmcu_vshl(vmcu_q p, int32_t by)
+VMCU_TWIN vmcu_q vmcu_vshl(vmcu_q p, int32_t by)
 {
     vmcu_q32 a = vmcu_as32(p);
     int32_t i;
@@ -261,7 +270,7 @@ static inline vmcu_q vmcu_vshl(vmcu_q p, int32_t by)
     return vmcu_of32(a);
 }
 
-static inline vmcu_q vmcu_vshlc32(vmcu_q p, int32_t *carry)
+VMCU_TWIN vmcu_q vmcu_vshlc32(vmcu_q p, int32_t *carry)
 {
     vmcu_q32 a = vmcu_as32(p);
     int32_t top = a.at[3], i;
@@ -273,7 +282,7 @@ static inline vmcu_q vmcu_vshlc32(vmcu_q p, int32_t *carry)
     return vmcu_of32(a);
 }
 
-static inline vmcu_q vmcu_vshr(vmcu_q p, int32_t by)
+VMCU_TWIN vmcu_q vmcu_vshr(vmcu_q p, int32_t by)
 {
     vmcu_q32 a = vmcu_as32(p);
     int32_t i;
@@ -283,7 +292,7 @@ static inline vmcu_q vmcu_vshr(vmcu_q p, int32_t by)
     return vmcu_of32(a);
 }
 
-static inline vmcu_q vmcu_narrow(vmcu_q to, vmcu_q from, int32_t top)
+VMCU_TWIN vmcu_q vmcu_narrow(vmcu_q to, vmcu_q from, int32_t top)
 {
     vmcu_q16 halves = vmcu_as16(to);
     vmcu_q32 a = vmcu_as32(from);
@@ -294,7 +303,7 @@ static inline vmcu_q vmcu_narrow(vmcu_q to, vmcu_q from, int32_t top)
     return vmcu_of16(halves);
 }
 
-static inline vmcu_q vmcu_narrow_halves(vmcu_q to, vmcu_q from)
+VMCU_TWIN vmcu_q vmcu_narrow_halves(vmcu_q to, vmcu_q from)
 {
     vmcu_q16 a = vmcu_as16(from);
     int32_t i;
@@ -304,4 +313,5 @@ static inline vmcu_q vmcu_narrow_halves(vmcu_q to, vmcu_q from)
     return to;
 }
 
+#endif
 #endif

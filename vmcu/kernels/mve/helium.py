@@ -381,7 +381,8 @@ class Helium(Program):
         own += [f"int32_t {word};" for word in ("loops", "active") if word in text]
         at = next(i for i, line in enumerate(lines) if not _declares(line))
         unused = [f"(void){n}_;" for n, kind in self._params if not re.search(rf"\b{n}_\b", text) and kind != WORDS]
-        return [*lines[:at], *own, *unused, *lines[at:]]
+        ignored = [f"(void){r.name};" for r in self._regs.values() if _only_set(r.name, text)]
+        return [*lines[:at], *own, *unused, *lines[at:], *ignored]
 
     def _slot(self, param: str) -> int:
         return super()._slot(param) + (SAVED_VECTORS if self._saves else 0)
@@ -401,6 +402,11 @@ class Helium(Program):
         from vmcu.kernels.assembly import _Line
 
         self._lines.append(_Line(asm, c))
+
+
+def _only_set(name: str, text: str) -> bool:
+    """Loaded with others, but never read."""
+    return 0 < len(re.findall(rf"\b{name}\b", text)) == len(re.findall(rf"\b{name} = ", text))
 
 
 def _declares(line: str) -> bool:

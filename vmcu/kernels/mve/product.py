@@ -127,7 +127,7 @@ class Shape:
 def pixels(product: Product, together: int, count: int) -> Routine:
     """A row of pixels.
 
-    The function is f(x, weights, parameters, out, x_end, weights_end, step, out_step, zero_point): `step` is from a pixel to
+    The function is f(x, weights, parameters, out, out_end, weights_end, step, out_step, zero_point): `step` is from a pixel to
     the next, `out_step` the number of output channels; `weights_end` ends the whole blocks of channels.
 
     Args:
@@ -156,7 +156,7 @@ def _pixels(shape: Shape, together: int) -> _Made:
         [f"Pixels times a matrix of weights, {together} at a time, four channels at a time."],
         [
             *(("x", "const int8_t *"), ("weights", "const int8_t *"), ("parameters", "const int32_t *")),
-            *(("out", "int8_t *"), ("x_end", "const int8_t *"), ("weights_end", "const int8_t *")),
+            *(("out", "int8_t *"), ("out_end", "int8_t *"), ("weights_end", "const int8_t *")),
             *(("step", "int32_t"), ("out_step", "int32_t"), ("zero_point", "int32_t")),
         ],
     )
@@ -168,7 +168,7 @@ def _pixels(shape: Shape, together: int) -> _Made:
     p.get(text.to[0], "out")
     if short and not shape.part:
         p.only_first(shape.depth, 8, spare)
-    with p.until("pixel", x[0], "x_end", p.source("x_stop", 0)):
+    with p.until("pixel", text.to[0], "out_end", p.target("out_stop", 0)):
         if short and shape.part:
             p.only_first(shape.depth, 8, spare)
         if together == 2:

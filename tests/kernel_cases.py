@@ -79,7 +79,14 @@ def make_project(cases: Sequence[Case], isa: Isa) -> tuple[CProject, tuple[str, 
             text.append(f"static int32_t k{j}_scratch[{-(-kernel.scratch_bytes // 4)}];")
         body += [f"    out[{j}] = job_{j}();"]
         text += _job(j, i, cases[i], kernel, functions.names[j])
-    text += ["int cases_run(void *pool)", "{", "    int8_t *out = (int8_t *)pool + 4;", *body, "    return 0;", "}"]
+    text += [
+        "int cases_run(void *pool)",
+        "{",
+        "    int8_t *out = (int8_t *)pool + 4;",
+        *body,
+        "    return 0;",
+        "}",
+    ]
     text += [
         f"int cases_{name}(void *pool)\n{{\n    (void)pool;\n    return 0;\n}}" for name in ("reset", "init")
     ]
@@ -131,7 +138,9 @@ def _job(j: int, i: int, case: Case, kernel: Kernel, name: str) -> list[str]:
     text += [f"static int8_t job_{j}(void)", "{", "    int8_t wrong = 0;"]
     for s in case.segments:
         rows = [
-            f"c{i}_in{k}_{n}" if n >= 0 else f"k{j}_pad" for k in range(len(case.ins)) for n in _reads(case, k, s)
+            f"c{i}_in{k}_{n}" if n >= 0 else f"k{j}_pad"
+            for k in range(len(case.ins))
+            for n in _reads(case, k, s)
         ]
         arguments = ["in", f"c{i}_out", *([str(s)] if kernel.uses_row else [])]
         if kernel.scratch_bytes:
@@ -150,7 +159,9 @@ def _job(j: int, i: int, case: Case, kernel: Kernel, name: str) -> list[str]:
     return [*text, "    return wrong;", "}"]
 
 
-def wrong_kernels(cases: Sequence[Case], isa: Isa, where: Target | None, compiler: str, workdir: Path) -> list[str]:
+def wrong_kernels(
+    cases: Sequence[Case], isa: Isa, where: Target | None, compiler: str, workdir: Path
+) -> list[str]:
     """Kernels that computed something else than the reference; on the host with sanitizers where there is no target."""
     project, names = make_project(cases, isa)
     if where is None:

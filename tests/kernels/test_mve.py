@@ -31,7 +31,9 @@ class Out:
 def output(rng: np.random.Generator) -> tuple[int, int, int]:
     """Zero point, low and high: without and with Relu, clamps on either side."""
     zero = int(rng.choice([-128, -7, 0, 5, 127]))
-    return [(zero, -128, 127), (-128, -128, 127), (zero, zero, 127), (-5, -5, 90), (3, -128, 60)][int(rng.integers(5))]
+    return [(zero, -128, 127), (-128, -128, 127), (zero, zero, 127), (-5, -5, 90), (3, -128, 60)][
+        int(rng.integers(5))
+    ]
 
 
 def activations(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -88,7 +90,9 @@ def conv(
     out_rows, out_cols = (rows + 2 * pad - reach_h) // stride + 1, (cols + 2 * pad - reach_w) // stride + 1
     assert out_cols > 0
     units = channels if depthwise else units
-    weights, bias, requant = parameters(rng, numerics, units, (units, kh, kw, 1 if depthwise else channels), "conv")
+    weights, bias, requant = parameters(
+        rng, numerics, units, (units, kh, kw, 1 if depthwise else channels), "conv"
+    )
     x = Tensor("x", rows, cols, channels, 1.0, int(rng.integers(-128, 128)), tiles=tiles[0])
     out = Tensor("y", out_rows, out_cols, units, 1.0, requant.zero_point, tiles=tiles[1])
     op = Conv2D(
@@ -139,12 +143,25 @@ def depthwise_cases(rng: np.random.Generator, numerics: Numerics) -> list[Case]:
         for stride in (1, 2, 3):
             pad = int(rng.integers(0, (min(kernel) + 1) // 2 + 1))
             made = {"kernel": kernel, "stride": stride, "pad": pad, "cols": int(rng.integers(8, 16))}
-            cases.append(conv(rng, numerics, channels=int(rng.integers(2, 40)), units=0, depthwise=True, **made))
+            cases.append(
+                conv(rng, numerics, channels=int(rng.integers(2, 40)), units=0, depthwise=True, **made)
+            )
     cases += [
-        conv(rng, numerics, channels=c, units=0, depthwise=True, kernel=(3, 3), pad=1, cols=int(rng.integers(1, 12)))
+        conv(
+            rng,
+            numerics,
+            channels=c,
+            units=0,
+            depthwise=True,
+            kernel=(3, 3),
+            pad=1,
+            cols=int(rng.integers(1, 12)),
+        )
         for c in range(2, 71, 4)
     ]
-    cases.append(conv(rng, numerics, channels=9, units=0, depthwise=True, kernel=(3, 3), pad=2, dilation=2, cols=8))
+    cases.append(
+        conv(rng, numerics, channels=9, units=0, depthwise=True, kernel=(3, 3), pad=2, dilation=2, cols=8)
+    )
     for kernel in ((3, 3), (5, 5)):
         for tiles in ((2, 2), (1, 2), (2, 1), (4, 4), (12, 12)):
             made = {"kernel": kernel, "pad": kernel[0] // 2, "cols": 12, "tiles": tiles}
@@ -185,7 +202,9 @@ def sum_cases(rng: np.random.Generator, numerics: Numerics) -> list[Case]:
             scales = [1.0, 1.0] if i % 5 == 0 else [float(2.0 ** rng.uniform(-6, 3)) for _ in range(2)]
             q = Out(float(max(scales) * 2.0 ** rng.uniform(-2, 2)), zero, low, high)
             shape = (2, cols, channels)
-            tensors = tuple(Tensor(n, *shape, s, int(rng.integers(-128, 128))) for n, s in zip("ab", scales, strict=True))
+            tensors = tuple(
+                Tensor(n, *shape, s, int(rng.integers(-128, 128))) for n, s in zip("ab", scales, strict=True)
+            )
             out = Tensor("y", *shape, q.scale, zero)
             signs = (1, -1) if minus else (1, 1)
             op = Binary(
@@ -235,7 +254,10 @@ def test_more_of_them(seed: int, place: str, tmp_path: Path) -> None:
         for name, group in GROUPS.items():
             folder = tmp_path / f"{numerics}_{name}"
             folder.mkdir()
-            assert wrong_kernels(group(np.random.default_rng([seed, 7]), numerics), ISA, target, place, folder) == []
+            assert (
+                wrong_kernels(group(np.random.default_rng([seed, 7]), numerics), ISA, target, place, folder)
+                == []
+            )
 
 
 def test_helium_is_offered_for_all_of_them() -> None:
@@ -244,7 +266,9 @@ def test_helium_is_offered_for_all_of_them() -> None:
         cases = [c for g in GROUPS.values() for c in g(np.random.default_rng(1), numerics)]
         names = [c.op.kernels(c.ins, c.out, ISA)[0].template for c in cases]
         assert sum(n.endswith("_mve") for n in names) > 0.9 * len(names)
-        assert {"pixels_mve", "windows_mve", "depthwise_mve", "lanes_mve", "dense_mve", "sum_mve"} <= set(names)
+        assert {"pixels_mve", "windows_mve", "depthwise_mve", "lanes_mve", "dense_mve", "sum_mve"} <= set(
+            names
+        )
 
 
 def test_a_wrong_byte_is_seen(tmp_path: Path) -> None:
@@ -254,5 +278,3 @@ def test_a_wrong_byte_is_seen(tmp_path: Path) -> None:
     assert "wrong |=" in project.files["cases.c"]
     other = Case(case.op, case.ins, case.out, (np.bitwise_xor(case.arrays[0], 0),), case.segments)
     assert wrong_kernels([other], ISA, None, "", tmp_path) == []
-
-

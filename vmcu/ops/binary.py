@@ -118,7 +118,12 @@ class Binary(QOp):
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
         found = None
-        if isa == "armv8.1-m" and self.sum is not None and self.shapes == (out.shape, out.shape) and len(ins) == 2:
+        if (
+            isa == "armv8.1-m"
+            and self.sum is not None
+            and self.shapes == (out.shape, out.shape)
+            and len(ins) == 2
+        ):
             found = mve.sum_kernel(self.sum, self.zero_points, out.segment_cols * out.channels)
         return (found or self.kernel(ins, out),)
 

@@ -116,7 +116,12 @@ def _word_kernels(
     """Those that interleave rows."""
     m, kh, kw, _ = weights.shape
     rescale = make_rescale(requant)
-    if rescale is None or weights.dtype != np.int8 or where["dilation"] != 1 or m * WORD * 2 * stride > LONGEST:
+    if (
+        rescale is None
+        or weights.dtype != np.int8
+        or where["dilation"] != 1
+        or m * WORD * 2 * stride > LONGEST
+    ):
         return ()
     shape = Depthwise(rescale, m, kh, kw, stride)
     if shape.planes * shape.across > MOST_VECTORS or (rescale.numerics == "onnx" and rescale.right > 31):
@@ -172,7 +177,7 @@ def _word_kernels(
     return tuple(found)
 
 
-def _pack_weights(weights: NDArray[np.int8], shape: Depthwise) -> NDArray[np.int8]:
+def _pack_weights(weights: NDArray[np.integer[Any]], shape: Depthwise) -> NDArray[np.int8]:
     """Per channel its vectors: plane by plane, columns as words of four rows."""
     m, kh, kw, _ = weights.shape
     w = np.zeros((m, shape.planes, WORD, shape.across * WORD), np.int8)
@@ -307,7 +312,12 @@ def interleave(rows: int, tiles: int, size: int) -> Routine:
         "mve_interleave",
         [f"The bytes of {rows} rows in turn, four to a word."],
         [
-            *(("in", "const int8_t *const *"), ("offset", "int32_t"), ("to", "int8_t *"), ("vectors", "int32_t")),
+            *(
+                ("in", "const int8_t *const *"),
+                ("offset", "int32_t"),
+                ("to", "int8_t *"),
+                ("vectors", "int32_t"),
+            ),
             ("left", "int32_t"),
         ],
         saves=False,

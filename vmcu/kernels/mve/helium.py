@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from vmcu.kernels.assembly import PUSHED_BYTES, WORDS, Kind, Program, Reg, wrap
+from vmcu.kernels.assembly import WORDS, Kind, Program, Reg, _Line, wrap
 from vmcu.ops.base import PLACEHOLDER, Function
 
 STRING_CHARS = 4000  # of 4095 that C99 guarantees
@@ -196,7 +196,9 @@ class Helium(Program):
         """acc (fresh: 0) + the sum of a * b over all signed bytes. acc has an even number."""
         assert acc.number % 2 == 0 or acc.number == 13
         if fresh:
-            self._add(f"vmladav.s8 {acc.asm}, {a.name}, {b.name}", f"{acc.name} = vmcu_vmladav({a.name}, {b.name});")
+            self._add(
+                f"vmladav.s8 {acc.asm}, {a.name}, {b.name}", f"{acc.name} = vmcu_vmladav({a.name}, {b.name});"
+            )
         else:
             c = f"{acc.name} = vmcu_add({acc.name}, vmcu_vmladav({a.name}, {b.name}));"
             self._add(f"vmladava.s8 {acc.asm}, {a.name}, {b.name}", c)
@@ -257,7 +259,9 @@ class Helium(Program):
 
     def shift_right_rounded(self, to: Vec, a: Vec, by: int) -> None:
         """Words: to = a / 2^by to the nearest, ties up; by in 1..31."""
-        self._add(f"vrshr.s32 {to.name}, {a.name}, #{by}", f"{to.name} = vmcu_vrshl({a.name}, vmcu_dup32({-by}));")
+        self._add(
+            f"vrshr.s32 {to.name}, {a.name}, #{by}", f"{to.name} = vmcu_vrshl({a.name}, vmcu_dup32({-by}));"
+        )
 
     def shift_left_vec(self, to: Vec, a: Vec, by: int) -> None:
         """Words: to = a * 2^by, modulo 2^32."""
@@ -269,9 +273,7 @@ class Helium(Program):
 
     def move_up(self, q: Vec, into: Reg) -> None:
         """Every word of q moves to the lane above, the lowest from `into`, which becomes what falls out."""
-        self._add(
-            f"vshlc {q.name}, {into.asm}, #32", f"{q.name} = vmcu_vshlc32({q.name}, &{into.name});"
-        )
+        self._add(f"vshlc {q.name}, {into.asm}, #32", f"{q.name} = vmcu_vshlc32({q.name}, &{into.name});")
 
     def sign_vec(self, to: Vec, a: Vec) -> None:
         """Words: to = -1 where a is negative, else 0."""
@@ -312,11 +314,15 @@ class Helium(Program):
 
     def back(self, pointer: Reg, by: int) -> None:
         """pointer -= by, up to 4095."""
-        self._add(f"sub{'w' if by > 255 else ''} {pointer.asm}, {pointer.asm}, #{by}", f"{pointer.name} -= {by};")
+        self._add(
+            f"sub{'w' if by > 255 else ''} {pointer.asm}, {pointer.asm}, #{by}", f"{pointer.name} -= {by};"
+        )
 
     def row_at(self, pointer: Reg, rows: Reg, number: int) -> None:
         """pointer = what rows[number] points to."""
-        self._add(f"ldr {pointer.asm}, [{rows.asm}, #{4 * number}]", f"{pointer.name} = {rows.name}[{number}];")
+        self._add(
+            f"ldr {pointer.asm}, [{rows.asm}, #{4 * number}]", f"{pointer.name} = {rows.name}[{number}];"
+        )
 
     def behind(self, to: Reg, base: Reg, by: Reg) -> None:
         """to = base - by, pointers; to and by may share a register."""
@@ -324,15 +330,14 @@ class Helium(Program):
 
     def add_number(self, to: Reg, value: int) -> None:
         """to += value, 0..4095, modulo 2^32."""
-        self._add(f"add{'w' if value > 255 else ''} {to.asm}, {to.asm}, #{value}", f"{to.name} = vmcu_add({to.name}, {value});")
+        self._add(
+            f"add{'w' if value > 255 else ''} {to.asm}, {to.asm}, #{value}",
+            f"{to.name} = vmcu_add({to.name}, {value});",
+        )
 
     def address(self, to: Reg, other: Reg) -> None:
         """to = other, pointers."""
         self._add(f"mov {to.asm}, {other.asm}", f"{to.name} = {other.name};")
-
-    def load_number(self, to: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
-        """to = the word at base."""
-        self.load(to, base, offset, step)
 
     # ---- results ---------------------------------------------------------------------------------
 
@@ -357,7 +362,8 @@ class Helium(Program):
 
     def _statements(self) -> list[str]:
         """Inline assembly, in statements that are no longer than the strings every compiler takes."""
-        rows, room = [], 0
+        rows: list[str] = []
+        room = 0
         for line in self._assembly():
             room -= len(line) + 1
             if room < 0:
@@ -380,7 +386,9 @@ class Helium(Program):
         own = [f"vmcu_q {', '.join(f'q{n} = {{{{0}}}}' for n in used)};"] if used else []
         own += [f"int32_t {word};" for word in ("loops", "active") if word in text]
         at = next(i for i, line in enumerate(lines) if not _declares(line))
-        unused = [f"(void){n}_;" for n, kind in self._params if not re.search(rf"\b{n}_\b", text) and kind != WORDS]
+        unused = [
+            f"(void){n}_;" for n, kind in self._params if not re.search(rf"\b{n}_\b", text) and kind != WORDS
+        ]
         ignored = [f"(void){r.name};" for r in self._regs.values() if _only_set(r.name, text)]
         return [*lines[:at], *own, *unused, *lines[at:], *ignored]
 
@@ -399,8 +407,6 @@ class Helium(Program):
         self._line("", c)
 
     def _line(self, asm: str, c: str) -> None:
-        from vmcu.kernels.assembly import _Line
-
         self._lines.append(_Line(asm, c))
 
 
@@ -410,7 +416,9 @@ def _only_set(name: str, text: str) -> bool:
 
 
 def _declares(line: str) -> bool:
-    return any(line.startswith(kind.split("*")[0].rstrip() + " ") for kind in (*get_args(Kind), "const int8_t *"))
+    return any(
+        line.startswith(kind.split("*")[0].rstrip() + " ") for kind in (*get_args(Kind), "const int8_t *")
+    )
 
 
 def _at(base: Reg, offset: int, step: int) -> str:
@@ -418,6 +426,3 @@ def _at(base: Reg, offset: int, step: int) -> str:
     if step:
         return f"[{base.asm}], #{step}"
     return f"[{base.asm}, #{offset}]" if offset else f"[{base.asm}]"
-
-
-assert PUSHED_BYTES % 4 == 0

@@ -90,7 +90,7 @@ def lane_kernels(
     return (kernel,)
 
 
-def _pack_weights(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+def _pack_weights(weights: NDArray[np.integer[Any]]) -> NDArray[np.int8]:
     """Blocks of channels, in them tap by tap; the last one padded to whole vectors."""
     m, kh, kw, _ = weights.shape
     taps = weights.reshape(m, kh * kw).T
@@ -98,7 +98,7 @@ def _pack_weights(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     parts = [taps[:, c : c + CHANNELS] for c in range(0, whole, CHANNELS)]
     if m > whole:
         parts.append(np.pad(taps[:, whole:], ((0, 0), (0, -m % BLOCK))))
-    return np.concatenate([np.ascontiguousarray(part).reshape(-1) for part in parts])
+    return np.concatenate([part.reshape(-1) for part in parts]).astype(np.int8)
 
 
 def _pack_parameters(bias: NDArray[np.int32], requant: Requant, channels: int) -> NDArray[np.int32]:
@@ -124,12 +124,21 @@ def _lanes(shape: Shape) -> Helium:
         "mve_lanes",
         [f"A pixel of {shape.taps} taps, channels in lanes."],
         [
-            *(("taps", "const int8_t *const *"), ("weights", "const int8_t *"), ("parameters", "const int32_t *")),
+            *(
+                ("taps", "const int8_t *const *"),
+                ("weights", "const int8_t *"),
+                ("parameters", "const int32_t *"),
+            ),
             *(("out", "int8_t *"), ("weights_end", "const int8_t *"), ("zero_point", "int32_t")),
         ],
     )
     taps, x, w = p.rows("tap", 0), p.source("x", 1), p.source("w", 2)
-    offset, to, spare, source = p.number("offset", 4), p.target("dest", 5), p.number("spare", 6), p.source("rest", 7)
+    offset, to, spare, source = (
+        p.number("offset", 4),
+        p.target("dest", 5),
+        p.number("spare", 6),
+        p.source("rest", 7),
+    )
     zero = p.number("zero", 8)
     p.get(w, "weights")
     p.get(source, "parameters")

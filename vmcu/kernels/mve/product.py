@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.assembly import Reg
 from vmcu.kernels.matmul import Routine
 from vmcu.kernels.mve.helium import Helium
 from vmcu.kernels.mve.rescale import BLOCK, Limits, Rescale, make_rescale, parameters, rescale_words
@@ -135,7 +134,9 @@ def pixels(product: Product, together: int, count: int) -> Routine:
         count: pixels of a call, for `instructions`.
     """
     whole, part = divmod(product.channels, CHANNELS)
-    text = _pixels(Shape(product.depth, min(whole, 2), part, replace(product.rescale, zero_point=0)), together)
+    text = _pixels(
+        Shape(product.depth, min(whole, 2), part, replace(product.rescale, zero_point=0)), together
+    )
     passes = count // together
     trips = {"pixel": passes, "block": passes * whole}
     trips.update({name: passes * n * (whole if many else 1) for name, (n, many) in text.loops.items()})
@@ -218,10 +219,10 @@ class _Text:
         p, results = self._p, [self._p.vec(4), self._p.vec(5)][: len(self.to)]
         for top in (False, True):
             self._multiply(many)
-            q = [p.vec(0), p.vec(1)][: len(self.to)]
-            for to, acc in zip(q, self.accs, strict=True):
-                p.collect(to, acc)
-            rescale_words(p, self._shape.rescale, q, results, self.source, top)
+            sums = [p.vec(0), p.vec(1)][: len(self.to)]
+            for vector, acc in zip(sums, self.accs, strict=True):
+                p.collect(vector, acc)
+            rescale_words(p, self._shape.rescale, sums, results, self.source, top)
         self.limits.finish(results, p.number("spare", 0))
         if part:
             p.only_first(part, 16, p.number("spare", 0))

@@ -72,7 +72,9 @@ def parameters(bias: NDArray[np.int32], requant: Requant, channels: int) -> NDAr
     return found
 
 
-def rescale_words(p: Helium, rule: Rescale, accs: Sequence[Vec], results: Sequence[Vec], source: Reg, top: bool) -> None:
+def rescale_words(
+    p: Helium, rule: Rescale, accs: Sequence[Vec], results: Sequence[Vec], source: Reg, top: bool
+) -> None:
     """Accumulators become halfwords, without zero point; parameters are read from `source`, which moves on.
 
     Args:

@@ -68,7 +68,9 @@ def window_kernels(
     edges = cols if always else -(-(kw - 1) // stride) if padded else 0
     found = []
     whole = cols + cols % 2
-    for group in dict.fromkeys((min(max(LARGE_SCRATCH_BYTES // window // 2 * 2, 2), whole), min(8, whole), 2)):
+    for group in dict.fromkeys(
+        (min(max(LARGE_SCRATCH_BYTES // window // 2 * 2, 2), whole), min(8, whole), 2)
+    ):
         copy = windows(kh, kw * channels, stride * channels, window, 1)
         calls, functions = _products(product, cols)
         context = {
@@ -196,7 +198,12 @@ def windows(rows: int, run: int, step: int, window: int, count: int) -> Routine:
         "mve_windows",
         [f"Windows of {rows} runs of {run} bytes, side by side."],
         [
-            *(("in", "const int8_t *const *"), ("offset", "int32_t"), ("to", "int8_t *"), ("count", "int32_t")),
+            *(
+                ("in", "const int8_t *const *"),
+                ("offset", "int32_t"),
+                ("to", "int8_t *"),
+                ("count", "int32_t"),
+            ),
             ("in_end", "const int8_t *const *"),
         ],
         saves=False,

@@ -152,22 +152,17 @@ class Helium(Program):
             f"{op} {to.name}, {_at(base, offset, step)}", f"{to.name} = {call}({at}, {self._active});{move}"
         )
 
-    def gather_words(self, to: Vec, base: Reg, offsets: Vec) -> None:
-        """to = words at base + each offset, aligned to 4 bytes."""
-        self._add(
-            f"vldrw.u32 {to.name}, [{base.asm}, {offsets.name}]",
-            f"{to.name} = vmcu_gather({base.name}, {offsets.name});",
-        )
-
     def gather_scaled(self, to: Vec, base: Reg, indices: Vec) -> None:
-        """to = words at base + 4 * each index, aligned to 4 bytes."""
+        """to = words at base + 4 * each index, aligned to 4 bytes; to is another vector."""
+        assert to != indices
         self._add(
             f"vldrw.u32 {to.name}, [{base.asm}, {indices.name}, uxtw #2]",
             f"{to.name} = vmcu_gather({base.name}, vmcu_vshl({indices.name}, 2));",
         )
 
     def gather_table(self, to: Vec, base: Reg, indices: Vec) -> None:
-        """to = the bytes at base + each byte of `indices`, which is unsigned."""
+        """to = the bytes at base + each byte of `indices`, which is unsigned; to is another vector."""
+        assert to != indices
         c = f"{to.name} = vmcu_vldrb_table({base.name}, {indices.name}, {self._active});"
         self._vector(f"vldrb.u8 {to.name}, [{base.asm}, {indices.name}]", c)
 
@@ -177,6 +172,11 @@ class Helium(Program):
         move = f" {base.name} += {step};" if step else ""
         c = f"vmcu_vstrb_{lanes}({at}, {q.name}, {self._active});{move}"
         self._vector(f"vstrb.{lanes} {q.name}, {_at(base, offset, step)}", c)
+
+    def store_whole(self, q: Vec, base: Reg, step: int) -> None:
+        """Halfwords to base, aligned to 2 bytes; base += step."""
+        c = f"vmcu_vstrb_8({base.name}, {q.name}, {self._active}); {base.name} += {step};"
+        self._vector(f"vstrh.16 {q.name}, {_at(base, 0, step)}", c)
 
     def scatter_lanes(self, q: Vec, base: Reg, offsets: Vec) -> None:
         """The lowest byte of each word of q to base + its offset."""
@@ -236,10 +236,6 @@ class Helium(Program):
     def shift_right_vec(self, to: Vec, a: Vec, by: int) -> None:
         """Words: to = a / 2^by, rounded down; by in 1..31."""
         self._add(f"vshr.s32 {to.name}, {a.name}, #{by}", f"{to.name} = vmcu_vshr({a.name}, {by});")
-
-    def xor_vec(self, to: Vec, a: Vec, b: Vec) -> None:
-        """to = a ^ b."""
-        self._add(f"veor {to.name}, {a.name}, {b.name}", f"{to.name} = vmcu_veor({a.name}, {b.name});")
 
     def high_product(self, to: Vec, a: Vec, b: Vec) -> None:
         """Words: to = a * b / 2^32, rounded down."""

@@ -106,6 +106,7 @@ def _pack_parameters(bias: NDArray[np.int32], requant: Requant, channels: int) -
     return np.ascontiguousarray(rows.reshape(-1, BLOCK, rows.shape[1]).transpose(0, 2, 1)).reshape(-1)
 
 
+@lru_cache(maxsize=256)
 def lanes(shape: Shape, blocks: int) -> Routine:
     """All channels of a pixel.
 

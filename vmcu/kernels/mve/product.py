@@ -123,6 +123,7 @@ class Shape:
     rescale: Rescale
 
 
+@lru_cache(maxsize=512)
 def pixels(product: Product, together: int, count: int) -> Routine:
     """A row of pixels.
 

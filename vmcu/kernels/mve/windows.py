@@ -69,10 +69,10 @@ def window_kernels(
     found = []
     whole = cols + cols % 2
     for group in dict.fromkeys(
-        (min(max(LARGE_SCRATCH_BYTES // window // 2 * 2, 2), whole), min(8, whole), 2)
+        (min(max(LARGE_SCRATCH_BYTES // window // 2 * 2, 2), whole), min(8, whole), 2, 1)
     ):
         copy = windows(kh, kw * channels, stride * channels, window, 1)
-        calls, functions = _products(product, cols)
+        calls, functions = _products(product, cols) if group > 1 else _singles(product, cols)
         context = {
             **where,
             "out_channels": m,
@@ -161,6 +161,12 @@ def _products(product: Product, count: int) -> tuple[int, dict[str, Function]]:
             functions[f"pixels_{together}"] = routine.function
             work += routine.instructions + CALL
     return work, functions
+
+
+def _singles(product: Product, count: int) -> tuple[int, dict[str, Function]]:
+    """The same, pixel by pixel."""
+    routine = pixels(product, 1, 1)
+    return count * (routine.instructions + CALL), {"pixels_1": routine.function}
 
 
 def _arguments(product: Product) -> dict[str, object]:

@@ -88,14 +88,23 @@ def pack_weights(rows: NDArray[np.int8], product: Product) -> NDArray[np.int8]:
     Args:
         rows: (channels, at most depth), as the activations lie in memory.
     """
-    blocks, offsets = product.blocks, product.offsets
-    w = np.zeros((blocks * CHANNELS, max(product.depth, VECTOR)), np.int8)
-    w[: rows.shape[0], : rows.shape[1]] = rows
-    vectors = np.stack([w[:, o : o + VECTOR] for o in offsets])  # (vector, channel, byte)
-    if len(offsets) > 1:
-        vectors[-1, :, : offsets[-2] + VECTOR - offsets[-1]] = 0
+    return pack_vectors([rows], product.depth)
+
+
+def pack_vectors(parts: Sequence[NDArray[np.int8]], depth: int) -> NDArray[np.int8]:
+    """The same of a depth in several parts, `depth` bytes each in memory."""
+    offsets = vector_offsets(depth)
+    blocks = -(-parts[0].shape[0] // CHANNELS)
+    found = []
+    for rows in parts:
+        w = np.zeros((blocks * CHANNELS, max(depth, VECTOR)), np.int8)
+        w[: rows.shape[0], : rows.shape[1]] = rows
+        vectors = np.stack([w[:, o : o + VECTOR] for o in offsets])  # (vector, channel, byte)
+        if len(offsets) > 1:
+            vectors[-1, :, : offsets[-2] + VECTOR - offsets[-1]] = 0
+        found.append(vectors)
     # (block, half, vector, channel of the half, byte)
-    split = vectors.reshape(len(offsets), blocks, BLOCK, 2, VECTOR).transpose(1, 3, 0, 2, 4)
+    split = np.concatenate(found).reshape(-1, blocks, BLOCK, 2, VECTOR).transpose(1, 3, 0, 2, 4)
     return np.ascontiguousarray(split).reshape(-1)
 
 
@@ -162,7 +171,7 @@ def _pixels(shape: Shape, together: int) -> _Made:
             *(("step", "int32_t"), ("out_step", "int32_t"), ("zero_point", "int32_t")),
         ],
     )
-    text = _Text(p, shape, together)
+    text = Text(p, shape, together)
     x, w = text.x, text.w
     spare = p.number("spare", 0)
     short = shape.depth < VECTOR
@@ -195,7 +204,7 @@ def _pixels(shape: Shape, together: int) -> _Made:
     return _Made(p.function(), p.count, text.loops)
 
 
-class _Text:
+class Text:
     """Registers of `pixels`, and its inner parts."""
 
     def __init__(self, p: Helium, shape: Shape, together: int) -> None:

@@ -21,6 +21,7 @@ from vmcu.kernels.mve.product import (
     pack_weights,
     pixels,
 )
+from vmcu.kernels.mve.taps import tap_kernels
 from vmcu.ops.base import ConstArray, Function, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -104,7 +105,9 @@ def window_kernels(
                 instructions=work,
             )
         )
-    return tuple(found)
+    taps = tap_kernels(weights, bias, requant, where, pad_value=pad_value, uses_row=uses_row)
+    best = min((k.instructions or 0 for k in taps), default=None)
+    return (*(k for k in found if best is None or (k.instructions or 0) < best), *taps)
 
 
 def pixel_kernels(

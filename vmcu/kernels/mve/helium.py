@@ -21,7 +21,7 @@ from typing import Literal, get_args
 from vmcu.kernels.assembly import WORDS, Kind, Program, Reg, _Line, wrap
 from vmcu.ops.base import PLACEHOLDER, Function
 
-STRING_CHARS = 4000  # of 4095 that C99 guarantees
+STRING_CHARS = 3400  # of 4095 that C99 guarantees; what may not be parted comes on top
 SAVED_VECTORS = 64  # bytes: d8-d15, which are q4-q7
 Lanes = Literal[8, 16, 32]
 
@@ -359,14 +359,20 @@ class Helium(Program):
     def _statements(self) -> list[str]:
         """Inline assembly, in statements that are no longer than the strings every compiler takes."""
         rows: list[str] = []
-        room = 0
+        room, together, repeating = 0, 0, False
         for line in self._assembly():
             room -= len(line) + 1
-            if room < 0:
+            if room < 0 and together == 0 and not repeating:
                 rows += ["    );"] if rows else []
                 rows += ["    __asm__("]
                 room = STRING_CHARS - len(line) - 1
             rows += [f'        "{line}\\n"']
+            # What a predicate or condition covers, or a repetition, stays in its statement.
+            word = line.split()[0]
+            together = max(together - 1, 0)
+            if word.startswith(("vpst", "it")):
+                together = len(word.removeprefix("vps").removeprefix("i"))
+            repeating = word == ".rept" or (repeating and word != ".endr")
         return [*rows, "    );"]
 
     def _assembly(self) -> list[str]:

@@ -30,7 +30,7 @@ RUNTIME: Mapping[Isa, tuple[str, ...]] = {
     "armv6-m": ("vmcu_math.h", "vmcu_dsp.h", "vmcu_small.h"),
     "armv7-m": ("vmcu_math.h", "vmcu_dsp.h", "vmcu_small.h"),
     "armv7e-m": ("vmcu_math.h", "vmcu_dsp.h"),
-    "armv8.1-m": ("vmcu_math.h", "vmcu_dsp.h"),
+    "armv8.1-m": ("vmcu_math.h", "vmcu_dsp.h", "vmcu_mve.h"),
 }
 """Headers of `firmware/runtime` that kernels of an instruction set call."""
 

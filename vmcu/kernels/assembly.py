@@ -20,12 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from vmcu.ir.quantized import Isa
 from vmcu.ops.base import PLACEHOLDER, Function
 
 Kind = Literal["int32_t", "const int8_t *", "int8_t *", "const int8_t *const *"]
-DSP: tuple[Isa, ...] = ("armv7e-m", "armv8.1-m")
-"""Instruction sets that have all of these."""
 REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 PUSHED_BYTES = 4 * 13  # r0-r11 and lr
 WORDS = "const int32_t *"
@@ -51,6 +48,19 @@ class Reg:
     def asm(self) -> str:
         """Its name in assembly."""
         return REGISTERS[self.number]
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """A function and what a call of it executes.
+
+    Attributes:
+        function: its text.
+        instructions: of one call.
+    """
+
+    function: Function
+    instructions: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class ConstArray:
     """
 
     suffix: str
-    given: NDArray[np.integer[Any]] | Callable[[], NDArray[np.integer[Any]]]
+    given: NDArray[np.integer[Any]] | Callable[[], NDArray[np.integer[Any]]] = field(compare=False)
     role: Literal["weights", "tables"]
 
     @property

@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import Layout
 from vmcu.ir.quantized import Isa, Tensor
-from vmcu.kernels.assembly import DSP
-from vmcu.kernels.small.add import add_kernel
-from vmcu.kernels.small.common import SMALL
-from vmcu.kernels.sums import sum_kernels
+from vmcu.kernels import offer
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Table, Window, narrow_weights
 from vmcu.ops.columns import same_tiles
 from vmcu.ops.rearrange import emit_map, numbered
@@ -120,14 +117,10 @@ class Binary(QOp):
         return Kernel("binary", context, tuple(constants), uses_row=per_row)
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
-        alike = all(shape == out.shape for shape in self.shapes) and same_tiles(*ins, out)
         found: tuple[Kernel, ...] = ()
+        alike = all(shape == out.shape for shape in self.shapes) and same_tiles(*ins, out)
         if self.sum is not None and self.constant is None and alike:
-            if isa in SMALL:
-                one = add_kernel(isa, self.sum, self.zero_points, out.segment_bytes)
-                found = (one,) if one else ()
-            elif isa in DSP:
-                found = sum_kernels(self.sum, self.zero_points, out.segment_bytes)
+            found = offer.addition(self.sum, self.zero_points, out.segment_bytes, isa)
         return found or (self.kernel(ins, out),)
 
 

@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
 from vmcu.ir.quantized import Isa, Tensor
-from vmcu.kernels.assembly import DSP
-from vmcu.kernels.separable import depthwise_kernels
-from vmcu.kernels.small.common import SMALL
-from vmcu.kernels.small.convolution import convolution_kernel
-from vmcu.kernels.small.depthwise import depthwise_kernel
-from vmcu.kernels.windows import window_kernels
+from vmcu.kernels import offer
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights, numbers
 from vmcu.ops.columns import Columns
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Unsupported, View, Weight
@@ -139,63 +134,17 @@ class Conv2D(QOp):
         )
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
-        if isa in SMALL:
-            return self._small(ins, out, isa) or (self.kernel(ins, out),)
-        if isa not in DSP:
-            return (self.kernel(ins, out),)
-        (x,) = ins
-        columns = self._columns()
-        where, uses_row = columns.context(x, out), columns.uses_row(x, out)
-        found: tuple[Kernel, ...] = ()
-        if self.groups == 1:
-            found = window_kernels(
-                self.weights,
-                self.bias,
-                self.requant,
-                where,
-                stride=self.strides[1],
-                pad_value=self.input_zero_point,
-                uses_row=uses_row,
-            )
-        elif self.groups == x.channels == out.channels:
-            found = depthwise_kernels(
-                self.weights[:, :, :, 0],
-                self.bias,
-                self.requant,
-                where,
-                stride=self.strides[1],
-                pad=self.pads[1],
-                pad_value=self.input_zero_point,
-                uses_row=uses_row,
-            )
-        return found or (self.kernel(ins, out),)
-
-    def _small(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
-        columns = self._columns()
-        found = None
-        if self.groups == 1:
-            found = convolution_kernel(
-                isa,
-                self.weights,
-                self.bias,
-                self.requant,
-                columns.context(ins[0], out),
-                stride=self.strides[1],
-                pad_value=self.input_zero_point,
-                uses_row=columns.uses_row(ins[0], out),
-            )
-        elif self.weights.shape[0] == self.groups and self.weights.shape[3] == 1:
-            found = depthwise_kernel(
-                isa,
-                self.weights[..., 0],
-                self.bias,
-                self.requant,
-                columns,
-                ins[0],
-                out,
-                self.input_zero_point,
-            )
-        return (found,) if found else ()
+        one = offer.Linear(
+            self.weights,
+            self.bias,
+            self.requant,
+            self._columns(),
+            self.groups,
+            self.input_zero_point,
+            ins[0],
+            out,
+        )
+        return offer.convolution(one, isa) or (self.kernel(ins, out),)
 
     def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         return out.rows * out.cols * int(self.weights.size)

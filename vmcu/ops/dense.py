@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import Layout, row_major
 from vmcu.ir.quantized import Isa, Tensor
-from vmcu.kernels.assembly import DSP
-from vmcu.kernels.small.common import SMALL
-from vmcu.kernels.small.convolution import dense_kernel
-from vmcu.kernels.vectors import vector_kernels
-from vmcu.kernels.windows import window_kernels
+from vmcu.kernels import offer
 from vmcu.ops.accumulate import DenseRows, Finish, sums_name
 from vmcu.ops.base import Access, ConstArray, Every, Int8s, Kernel, QOp, Window, numbers
 from vmcu.ops.columns import Columns
@@ -84,24 +80,12 @@ class Dense(QOp):
 
     def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
         (x,) = ins
-        if isa in SMALL:
-            pixels, rows, run = (x.cols, 1, x.channels) if self.per_pixel else (1, x.rows, x.row_bytes)
-            one = dense_kernel(isa, self.weights, self.bias, self.requant, pixels=pixels, rows=rows, run=run)
-            return (one or self.kernel(ins, out),)
-        if isa not in DSP:
-            return (self.kernel(ins, out),)
         if self.per_pixel:
-            found = window_kernels(
-                self.weights[:, None, None, :],
-                self.bias,
-                self.requant,
-                Columns(1, 1, 0, 1).context(x, out),
-                stride=1,
-                pad_value=0,
-                uses_row=False,
-            )
+            weights, columns = self.weights[:, None, None, :], Columns(1, 1, 0, 1)
+            one = offer.Linear(weights, self.bias, self.requant, columns, 1, 0, x, out)
+            found = offer.convolution(one, isa)
         else:
-            found = vector_kernels(self.weights, self.bias, self.requant, rows=x.rows)
+            found = offer.dense(self.weights, self.bias, self.requant, x, isa)
         return found or (self.kernel(ins, out),)
 
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels import offer
 from vmcu.ops.accumulate import Finish, SumRows, sums_name
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrowest, numbers
 from vmcu.ops.columns import Columns
@@ -195,6 +196,10 @@ class AveragePool(QOp):
             pad_value=0 if self.requant is None else self.zero_point,
             uses_row=rows,
         )
+
+    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+        plain = self.kernel(ins, out)
+        return offer.average_pool(plain, isa) or (plain,)
 
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:
         (x,) = ins

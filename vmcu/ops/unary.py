@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.ir.graph import Node
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels import offer
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window
 from vmcu.ops.columns import same_tiles
 from vmcu.quant.fixedpoint import to_raw
@@ -51,6 +52,9 @@ class Lookup(QOp):
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         constants = (ConstArray("table", self.table, "tables"),)
         return Kernel("lookup", {"count": out.segment_bytes, "what": self.what}, constants)
+
+    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+        return offer.lookup(self.table, out.segment_bytes, isa) or (self.kernel(ins, out),)
 
     def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
         return same_tiles(ins[0], out)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.depthwise import (
+from vmcu.kernels.dsp.depthwise import (
     LANES,
     Planes,
     fill_planes,
@@ -18,7 +18,7 @@ from vmcu.kernels.depthwise import (
     pack_planes,
     pack_taps,
 )
-from vmcu.kernels.rescale import make_scaled
+from vmcu.kernels.dsp.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 

@@ -21,9 +21,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.assembly import Program, Reg
-from vmcu.kernels.matmul import BLOCK, Routine
-from vmcu.kernels.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
+from vmcu.kernels.assembly import Program, Reg, Routine
+from vmcu.kernels.dsp.matmul import BLOCK
+from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
 
 LANES = BLOCK  # channels at a time
 FAR = 4095  # offsets of LDR, STR, STRB

@@ -10,9 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from vmcu.kernels.assembly import Program, Reg
-from vmcu.kernels.matmul import Routine
-from vmcu.kernels.rescale import MOST_SHIFT, limit
+from vmcu.kernels.assembly import Program, Reg, Routine
+from vmcu.kernels.dsp.rescale import MOST_SHIFT, limit
 from vmcu.ops.base import Kernel
 from vmcu.quant.requantise import TFLM_LEFT_SHIFT, Sum
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.matmul import (
+from vmcu.kernels.dsp.matmul import (
     DIRECT_STRIDE_LIMIT,
     WORD,
     Product,
@@ -30,7 +30,7 @@ from vmcu.kernels.matmul import (
     single,
     unrolled,
 )
-from vmcu.kernels.rescale import make_scaled
+from vmcu.kernels.dsp.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 

@@ -23,9 +23,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.assembly import Program, Reg
-from vmcu.kernels.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
-from vmcu.ops.base import Function
+from vmcu.kernels.assembly import Program, Reg, Routine
+from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
 
 Form = Literal["half", "bytes", "wide"]
 BLOCK = 4  # output channels
@@ -154,19 +153,6 @@ def unrolled(count: int) -> int:
 
 
 # ---- text ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Routine:
-    """A function and what a call of it executes.
-
-    Attributes:
-        function: its text.
-        instructions: of one call.
-    """
-
-    function: Function
-    instructions: int
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.matmul import (
+from vmcu.kernels.dsp.matmul import (
     BLOCK,
     WORD,
     blocks_of,
@@ -18,7 +18,7 @@ from vmcu.kernels.matmul import (
     run_order,
     single,
 )
-from vmcu.kernels.rescale import make_scaled
+from vmcu.kernels.dsp.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 

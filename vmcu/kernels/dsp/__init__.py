@@ -1,0 +1,1 @@
+"""Kernels for DSP cores (Armv7E-M): two products an instruction, written instruction by instruction."""

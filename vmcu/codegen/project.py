@@ -147,9 +147,15 @@ class _Printer:
         arrays, size = [], {"weights": 0, "tables": 0}
         for i, (op, kernel) in enumerate(zip(self.ops, self.kernels, strict=True)):
             arrays.append(f"/* Step {i}: {op.kind} {c_comment(op.name)} */")
+            printed = 0
             for constant in kernel.constants:
                 arrays.append(c_array(f"s{i}_{constant.suffix}", constant.values))
-                size[constant.role] += constant.values.nbytes
+                printed += constant.values.nbytes
+            # What a kernel packs beside the model's parameters, or makes wider than they are, is its own.
+            plain = op.kernel(self.graph.ins(op), self._out(op)).constants
+            own = min(printed, sum(c.values.nbytes for c in plain if c.role == "weights"))
+            size["weights"] += own
+            size["tables"] += printed - own
         tables = ["/* Addresses of rows in the pool, where they are not evenly spaced. */"]
         row_type = np.uint16 if self.tables.pool_bytes <= 0xFFFF else np.uint32
         for i, tensor in enumerate(self.tables.tensors):

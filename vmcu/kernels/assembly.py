@@ -204,6 +204,10 @@ class Program:
         op = "addw" if isinstance(by, int) and by > 255 else "add"
         self._add(f"{op} {pointer.asm}, {pointer.asm}, {text[0]}", f"{pointer.name} += {text[1]};")
 
+    def point_same(self, to: Reg, pointer: Reg) -> None:
+        """to = pointer."""
+        self._add(f"mov {to.asm}, {pointer.asm}", f"{to.name} = {pointer.name};")
+
     def point(self, to: Reg, base: Reg, by: Reg | int) -> None:
         """to = base + by, pointers."""
         text = (by.asm, by.name) if isinstance(by, Reg) else (f"#{by}", str(by))

@@ -30,6 +30,8 @@ FAR = 4095  # offsets of LDR, STR, STRB
 FAR_PAIR = 1020  # of LDRD
 HALVES: tuple[Literal["bb", "bt", "tb", "tt"], ...] = ("bb", "bt", "tb", "tt")
 REGISTERS_FOR_ROWS = 12  # all but the pointers to pixels and weights
+MOST_PIXELS = 6  # at once
+POSITION, STOP = 12, 13  # registers, where they are free
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Planes:
         channels_out: in an output row.
         pad_value: content of the padding.
         rescale: of the accumulators.
+        pixels: computed at once.
     """
 
     kernel_h: int
@@ -120,15 +123,17 @@ class Planes:
     channels_out: int
     pad_value: int
     rescale: Rescale
+    pixels: int
 
     @property
     def group(self) -> Pattern:
-        """As many pixels at once as there are registers for."""
-        for pixels in (4, 2):
-            found = pattern(self.kernel_w, self.stride, pixels)
-            if found.registers <= REGISTERS_FOR_ROWS and (pixels <= self.out_cols or pixels == 2):
-                return found
-        return pattern(self.kernel_w, self.stride, 1)
+        """The pixels that are computed at once."""
+        return pattern(self.kernel_w, self.stride, self.pixels)
+
+    @property
+    def keeps_position(self) -> bool:
+        """Two registers are left for where the output goes and where a row of a plane ends."""
+        return max(self.group.registers, self.group.pixels + 5) <= REGISTERS_FOR_ROWS - 2
 
     @property
     def groups(self) -> int:
@@ -164,18 +169,33 @@ class Planes:
         """All planes."""
         return LANES * self.plane
 
+    def unrolled(self, words: int) -> int:
+        """Words of a row that are written in one go: a divisor, as far as LDR reaches."""
+        return max(d for d in (1, 2, 3) if words % d == 0 and 2 * d * self.channels_in <= FAR)
+
     @property
     def usable(self) -> bool:
         """Do all offsets reach, and is every column that is read there or padding?"""
         return (
             (LANES - 1) * self.plane <= FAR
             and self.pitch <= FAR_PAIR
-            and 3 * self.channels_out <= FAR
+            and (self.pixels - 1) * self.channels_out <= FAR
             and 2 * self.channels_in <= FAR
             and self.channels_in >= LANES
-            and self.advance % 4 == 0
+            and (self.advance % 4 == 0 or self.pixels == self.out_cols)
             and self.group.registers <= REGISTERS_FOR_ROWS
         )
+
+
+def best_planes(**geometry: Any) -> Planes | None:
+    """The planes whose pixels at once make the fewest instructions; None where none are usable.
+
+    Args:
+        geometry: the attributes of `Planes` but for `pixels`.
+    """
+    most = range(1, min(MOST_PIXELS, geometry["out_cols"]) + 1)
+    usable = [g for g in (Planes(**geometry, pixels=n) for n in most) if g.usable]
+    return min(usable, key=lambda g: filter_planes(g, LANES).instructions, default=None)
 
 
 @lru_cache(maxsize=256)
@@ -208,13 +228,15 @@ def fill_planes(g: Planes) -> Routine:
             p.store(values[lane], to, offset=lane * g.plane)
         p.store(values[0], to, step=4)
 
-    def word(left: bool, right: bool) -> None:
-        """Two columns; those outside are padding."""
+    def word(left: bool, right: bool, number: int = 0, last: bool = True) -> None:
+        """Two columns; those outside are padding. It is the number-th of its loop's body."""
+        start = 2 * number * g.channels_in
         if left:
-            p.load(a, x)
+            p.load(a, x, offset=start)
         if right:
-            p.load(b, x, offset=g.channels_in if left else 0)
-        p.advance(x, g.channels_in * (left + right))
+            p.load(b, x, offset=start + (g.channels_in if left else 0))
+        if last:
+            p.advance(x, start + g.channels_in * (left + right))
         if left:
             p.widen(c, a)
             p.widen(a, a, upper=True)
@@ -242,11 +264,12 @@ def fill_planes(g: Planes) -> Routine:
                 with p.repeat(count):
                     store((pad, pad, pad, pad))
             elif count > 2:
-                name = f"word{at}"
+                name, u = f"word{at}", g.unrolled(count)
                 p.far_point(end, x, count * 2 * g.channels_in, a)
                 with p.until(name, x, end):
-                    word(True, True)
-                trips[name] = g.kernel_h * count
+                    for number in range(u):
+                        word(True, True, number, number == u - 1)
+                trips[name] = g.kernel_h * count // u
             else:
                 with p.repeat(count):
                     word(*halves)
@@ -276,14 +299,18 @@ def filter_planes(g: Planes, channels: int) -> Routine:
     with p.until("channel", w, "weights_end", p.source("w_stop", 2)):
         position = p.target("next", 2)
         p.get(position, "out")
-        p.put("position", position)
+        if g.keeps_position:
+            p.point_same(p.target("to", POSITION), position)
+        else:
+            p.put("position", position)
         p.advance(position, 1)
         p.put("out", position)
         if g.groups > 1:
-            stop = p.source("x_stop", 2)
+            stop = p.source("x_stop", STOP if g.keeps_position else 2)
             p.far_point(stop, x, g.groups * g.advance, p.number("length", 3))
-            p.put("stop", stop)
-            with p.until("group", x, "stop", p.source("x_stop", 2)):
+            if not g.keeps_position:
+                p.put("stop", stop)
+            with p.until("group", x, stop if g.keeps_position else "stop", stop):
                 _filter_group(p, g, g.group, advance=g.advance)
         elif g.groups:
             _filter_group(p, g, g.group, advance=g.advance)
@@ -326,13 +353,13 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
     # Data and weights are done with.
     first = 2 + group.pixels
     multiplier, add, shift = (p.number(n + many, first + i) for i, n in enumerate(("m", "add", "shift")))
-    to, sign = p.target(f"to{many}", first + 3), p.number(f"sign{many}", first + 4)
+    sign = p.number(f"sign{many}", first + 4)
+    to = p.target("to", POSITION) if g.keeps_position else p.target(f"to{many}", first + 3)
     tflm = g.rescale.numerics == "tflm"
     p.load_all((multiplier, add, shift) if tflm else (multiplier, add), w)
-    p.get(to, "position")
+    if not g.keeps_position:
+        p.get(to, "position")
     for i, value in enumerate(acc):
-        if g.rescale.pre:
-            p.shift_left(value, value, g.rescale.pre)
         if tflm:
             rescale_tflm(p, g.rescale, value, multiplier, add, shift, sign)
         else:
@@ -340,7 +367,8 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
         p.store_byte(value, to, offset=i * g.channels_out)
     if advance:
         p.far_point(to, to, group.pixels * g.channels_out, sign)
-        p.put("position", to)
+        if not g.keeps_position:
+            p.put("position", to)
 
 
 def pack_planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) -> NDArray[np.int32]:
@@ -350,13 +378,15 @@ def pack_planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) ->
         weights: (channels, kernel_h, kernel_w).
     """
     m, kh, _ = weights.shape
+    weights = weights.astype(np.int64) << scaled.rescale.pre  # so the sums are what the requantisation wants
     columns = []
     for low, high in g.group.taps:
-        lows = weights[:, :, low].astype(np.int64) if low is not None else np.zeros((m, kh), np.int64)
-        highs = weights[:, :, high].astype(np.int64) if high is not None else np.zeros((m, kh), np.int64)
+        lows = weights[:, :, low] if low is not None else np.zeros((m, kh), np.int64)
+        highs = weights[:, :, high] if high is not None else np.zeros((m, kh), np.int64)
         columns.append(lows & 0xFFFF | (highs & 0xFFFF) << 16)
     taps = np.stack(columns, axis=2).reshape(m, -1)
-    return words(np.concatenate([scaled.bias[:, None], taps, scaled.parameters], axis=1))
+    start = scaled.bias[:, None] << scaled.rescale.pre
+    return words(np.concatenate([start, taps, scaled.parameters], axis=1))
 
 
 # ---- taps ------------------------------------------------------------------------------------------
@@ -417,8 +447,6 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
             p.number(s, r) for s, r in zip(("m", "add", "shift", "sign"), (8, 9, 10, 11), strict=True)
         )
         for value in acc:
-            if rescale.pre:
-                p.shift_left(value, value, rescale.pre)
             if rescale.numerics == "tflm":
                 p.load_all((m, add, shift), w)
                 rescale_tflm(p, rescale, value, m, add, shift, sign)
@@ -440,9 +468,15 @@ def pack_taps(weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequenc
     found = []
     for start in starts:
         lanes = slice(start, start + LANES)
-        pairs = weights[lanes].astype(np.int64).reshape(LANES, -1, 2)
+        pairs = (weights[lanes].astype(np.int64) << scaled.rescale.pre).reshape(LANES, -1, 2)
         taps = pairs[:, :, 0] & 0xFFFF | (pairs[:, :, 1] & 0xFFFF) << 16
         found.append(
-            np.concatenate([scaled.bias[lanes], taps.T.reshape(-1), scaled.parameters[lanes].reshape(-1)])
+            np.concatenate(
+                [
+                    scaled.bias[lanes] << scaled.rescale.pre,
+                    taps.T.reshape(-1),
+                    scaled.parameters[lanes].reshape(-1),
+                ]
+            )
         )
     return words(np.concatenate(found))

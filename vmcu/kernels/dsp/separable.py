@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.depthwise import (
     LANES,
-    Planes,
+    best_planes,
     fill_planes,
     filter_planes,
     filter_taps,
@@ -49,6 +49,8 @@ def depthwise_kernels(
     scaled = make_scaled(weights, bias, requant)
     if scaled is None or channels < LANES:
         return ()
+    if int(np.abs(weights.astype(np.int64)).max()) << scaled.rescale.pre >= 1 << 15:
+        return ()  # they are shifted ahead
     rescale = scaled.rescale
     in_cols, out_cols = int(str(where["in_cols"])), int(str(where["out_cols"]))
     starts = [*range(0, channels - LANES + 1, LANES), *([channels - LANES] if channels % LANES else [])]
@@ -79,8 +81,19 @@ def depthwise_kernels(
         instructions=PER_ROW
         + out_cols * (two_by_two.instructions * len(starts) // whole + PER_PIXEL + PER_TAP * taps),
     )
-    g = Planes(kh, kw, stride, pad, in_cols, out_cols, channels, channels, pad_value, rescale)
-    if where["tiles"] != 1 or uses_row or where["dilation"] != 1 or not g.usable:
+    g = best_planes(
+        kernel_h=kh,
+        kernel_w=kw,
+        stride=stride,
+        pad=pad,
+        in_cols=in_cols,
+        out_cols=out_cols,
+        channels_in=channels,
+        channels_out=channels,
+        pad_value=pad_value,
+        rescale=rescale,
+    )
+    if where["tiles"] != 1 or uses_row or where["dilation"] != 1 or g is None:
         return (by_taps,)
     fill, filtered = fill_planes(g), filter_planes(g, LANES)
     words = 1 + kh * len(g.group.taps) + rescale.words

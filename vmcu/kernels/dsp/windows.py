@@ -155,7 +155,7 @@ def _window_kernel(
     copies = apart and not by_taps
     words = gcd(length, channels) // WORD if by_taps else length // WORD
     halfwords = 4 * product.depth if two else 0
-    columns = -(-shape.out_cols // 2) * 2 if two else shape.out_cols
+    columns, odd = shape.out_cols, two and shape.out_cols % 2 == 1
     edges = columns if shape.scattered else min(shape.edges, columns)
     apart_runs = kh * kw if by_taps else kh
     if two:
@@ -164,8 +164,11 @@ def _window_kernel(
         inner, edge = (
             program.count({"run": r, "word": kh * (length // WORD) // step}) for r in (kh, apart_runs)
         )
-        product_work = columns // 2 * pair(product).instructions
+        last = single(product, words, part, kh)
+        product_work = columns // 2 * pair(product).instructions + odd * last.instructions
         functions = {"gather": program.function(), "matmul_2": pair(product).function}
+        if odd:
+            functions["single"] = last.function
     else:
         inner, edge = (single(product, words, part, r).instructions for r in (kh, apart_runs))
         product_work = 0
@@ -181,6 +184,9 @@ def _window_kernel(
     work += PER_PIXEL * columns if context["part"] else 0
     more = {
         "two": two,
+        "odd": odd,
+        "alone": odd or not two,
+        "while_inside": f" && pixel + which < {columns}" if odd else "",
         "pixels": 2 if two else 1,
         "kernel_h": kh,
         "runs": apart_runs if apart else kh,

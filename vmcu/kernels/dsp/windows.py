@@ -124,7 +124,7 @@ def window_kernels(
     }
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
-        return _pixel_kernels(shape, product, context, constants, uses_row)
+        return _pixel_kernels(shape, product, context, constants, pad_value, uses_row)
     both = (
         _window_kernel(shape, product, context, constants, pad_value, uses_row, two) for two in (True, False)
     )
@@ -149,14 +149,15 @@ def _window_kernel(
     """
     kh, kw, channels = shape.kernel_h, shape.kernel_w, shape.channels
     length = max(shape.run, WORD)
-    part, apart = length % WORD, shape.padded or shape.scattered
+    part = length % WORD
+    apart = shape.padded or shape.scattered or shape.run < WORD  # a word would reach beyond the last pixel
     # Taps are runs of their own only where they are whole words; otherwise the window is copied.
     by_taps = channels % WORD == 0
     copies = apart and not by_taps
     words = gcd(length, channels) // WORD if by_taps else length // WORD
     halfwords = 4 * product.depth if two else 0
     columns, odd = shape.out_cols, two and shape.out_cols % 2 == 1
-    edges = columns if shape.scattered else min(shape.edges, columns)
+    edges = columns if shape.scattered else min(shape.edges + (shape.run < WORD), columns)
     apart_runs = kh * kw if by_taps else kh
     if two:
         step = unrolled(words)
@@ -222,6 +223,7 @@ def _pixel_kernels(
     product: Product,
     context: Mapping[str, object],
     constants: tuple[ConstArray, ...],
+    pad_value: int,
     uses_row: bool,
 ) -> tuple[Kernel, ...]:
     """1x1 convolutions: pixels unpacked ahead into scratch, or while they are multiplied."""
@@ -244,6 +246,7 @@ def _pixel_kernels(
                     "pixel_dsp",
                     {**context, "direct": not scratch},
                     constants,
+                    pad_value=pad_value,  # of rows
                     uses_row=uses_row,
                     scratch_bytes=scratch,
                     functions=functions,

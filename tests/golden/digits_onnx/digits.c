@@ -10,6 +10,7 @@
 #include "digits.h"
 #include "digits_data.h"
 #include "vmcu_math.h"
+#include "vmcu_dsp.h"
 
 /* Steps are called from many places: one copy each, not specialised for a caller. */
 #if defined(__clang__)
@@ -41,55 +42,352 @@ typedef char digits_check_states_lie_in_pool[DIGITS_STATE_BYTES <= DIGITS_POOL_B
 typedef char digits_check_input_lies_in_pool[0 + DIGITS_INPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
 typedef char digits_check_output_lies_in_pool[0 + DIGITS_OUTPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
 
-static void conv_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
-    const int32_t *bias, const int32_t *multipliers)
+/* One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void matmul_1_1(
+    const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
+    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
+    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
+    const int32_t *weights_ends_ VMCU_UNUSED)
 {
-    int32_t col;
-    for (col = 0; col < 2; col++) {
-        const int8_t *taps[9];
-        int32_t first = col + 1;
-        int32_t group, ky, kx, t = 0;
-        int32_t tile[3], at[3];
-        for (kx = 0; kx < 3; kx++) {
-            at[kx] = first + kx * 1;
-            tile[kx] = 0;
-            while (at[kx] >= 2) {
-                at[kx] -= 2;
-                tile[kx]++;
-            }
-        }
-        for (ky = 0; ky < 3; ky++) {
-            for (kx = 0; kx < 3; kx++) {
-                taps[t++] = in[ky * 3 + tile[kx]] + at[kx] * 2;
-            }
-        }
-        for (group = 0; group < 1; group++) {
-            int32_t o;
-            for (o = group * 4; o < (group + 1) * 4; o++) {
-                const int8_t *w = weights + o * 18;
-                int32_t acc = bias[o];
-                for (t = 0; t < 9; t++) {
-                    const int8_t *x = taps[t] + group * 2;
-                    int32_t c;
-                    for (c = 0; c < 2; c++) {
-                        acc += x[c] * w[c];
-                    }
-                    w += 2;
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r1, [sp, #4]\n"
+        "1:\n"
+        "ldr r12, [sp, #8]\n"
+        "ldm r12!, {r4, r5, r6, r7}\n"
+        "str r12, [sp, #8]\n"
+        "ldr lr, [sp, #0]\n"
+        "2:\n"
+        "ldr r0, [lr], #4\n"
+        "ldr r2, [sp, #56]\n"
+        "add r12, r0, r2\n"
+        "3:\n"
+        "ldr r2, [r0], #4\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "sxtb16 r2, r2\n"
+        "ldm r1!, {r8, r9, r10, r11}\n"
+        "smlad r5, r2, r8, r5\n"
+        "sxtb16 r8, r8\n"
+        "smlad r4, r2, r8, r4\n"
+        "smlad r7, r2, r9, r7\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r2, r9, r6\n"
+        "smlad r5, r3, r10, r5\n"
+        "sxtb16 r10, r10\n"
+        "smlad r4, r3, r10, r4\n"
+        "smlad r7, r3, r11, r7\n"
+        "sxtb16 r11, r11\n"
+        "smlad r6, r3, r11, r6\n"
+        "cmp r0, r12\n"
+        "bne 3b\n"
+        "ldr r2, [r0, #-2]\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "sxtb16 r2, r2\n"
+        "ldm r1!, {r8, r9, r10, r11}\n"
+        "smlad r5, r2, r8, r5\n"
+        "sxtb16 r8, r8\n"
+        "smlad r4, r2, r8, r4\n"
+        "smlad r7, r2, r9, r7\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r2, r9, r6\n"
+        "smlad r5, r3, r10, r5\n"
+        "sxtb16 r10, r10\n"
+        "smlad r4, r3, r10, r4\n"
+        "smlad r7, r3, r11, r7\n"
+        "sxtb16 r11, r11\n"
+        "smlad r6, r3, r11, r6\n"
+        "ldr r3, [sp, #52]\n"
+        "cmp lr, r3\n"
+        "bne 2b\n"
+        "ldr r0, [sp, #8]\n"
+        "ldr lr, [sp, #12]\n"
+        "sub r5, r5, r4\n"
+        "sub r7, r7, r6\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "smmla r4, r4, r2, r12\n"
+        "ssat r4, #8, r4, asr #6\n"
+        "strb r4, [lr], #1\n"
+        "asr r5, r5, #8\n"
+        "smmla r5, r5, r3, r12\n"
+        "ssat r5, #8, r5, asr #6\n"
+        "strb r5, [lr], #1\n"
+        "ldm r0!, {r2, r3}\n"
+        "smmla r6, r6, r2, r12\n"
+        "ssat r6, #8, r6, asr #6\n"
+        "strb r6, [lr], #1\n"
+        "asr r7, r7, #8\n"
+        "smmla r7, r7, r3, r12\n"
+        "ssat r7, #8, r7, asr #6\n"
+        "strb r7, [lr], #1\n"
+        "str lr, [sp, #12]\n"
+        "str r0, [sp, #8]\n"
+        "ldr r2, [sp, #60]\n"
+        "cmp r1, r2\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void matmul_1_1(
+    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
+    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+{
+    const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
+    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
+    const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
+    int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
+    int32_t a, b, length, m, n, add;
+    const int8_t *x, *w, *x_end, *start, *rest;
+    int8_t *to;
+    const int8_t *const *row;
+    w = weights_;
+    do {
+        start = parameters_;
+        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
+        parameters_ = start;
+        row = in_;
+        do {
+            x = *row++;
+            length = row_bytes_;
+            x_end = x + length;
+            do {
+                a = vmcu_load(x); x += 4;
+                b = vmcu_sxtb16(a, 8);
+                a = vmcu_sxtb16(a, 0);
+                h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+                acc1 = vmcu_smlad(a, h0, acc1);
+                h0 = vmcu_sxtb16(h0, 0);
+                acc0 = vmcu_smlad(a, h0, acc0);
+                acc3 = vmcu_smlad(a, h1, acc3);
+                h1 = vmcu_sxtb16(h1, 0);
+                acc2 = vmcu_smlad(a, h1, acc2);
+                acc1 = vmcu_smlad(b, h2, acc1);
+                h2 = vmcu_sxtb16(h2, 0);
+                acc0 = vmcu_smlad(b, h2, acc0);
+                acc3 = vmcu_smlad(b, h3, acc3);
+                h3 = vmcu_sxtb16(h3, 0);
+                acc2 = vmcu_smlad(b, h3, acc2);
+            } while (x != x_end);
+            a = vmcu_load(x + -2);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+            acc1 = vmcu_smlad(a, h0, acc1);
+            h0 = vmcu_sxtb16(h0, 0);
+            acc0 = vmcu_smlad(a, h0, acc0);
+            acc3 = vmcu_smlad(a, h1, acc3);
+            h1 = vmcu_sxtb16(h1, 0);
+            acc2 = vmcu_smlad(a, h1, acc2);
+            acc1 = vmcu_smlad(b, h2, acc1);
+            h2 = vmcu_sxtb16(h2, 0);
+            acc0 = vmcu_smlad(b, h2, acc0);
+            acc3 = vmcu_smlad(b, h3, acc3);
+            h3 = vmcu_sxtb16(h3, 0);
+            acc2 = vmcu_smlad(b, h3, acc2);
+        } while (row != in_end_);
+        rest = parameters_;
+        to = out_;
+        acc1 = vmcu_sub(acc1, acc0);
+        acc3 = vmcu_sub(acc3, acc2);
+        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        acc0 = vmcu_smmla(acc0, m, add);
+        acc0 = vmcu_ssat8(acc0, 6);
+        vmcu_store_byte(to, acc0); to += 1;
+        acc1 = acc1 >> 8;
+        acc1 = vmcu_smmla(acc1, n, add);
+        acc1 = vmcu_ssat8(acc1, 6);
+        vmcu_store_byte(to, acc1); to += 1;
+        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        acc2 = vmcu_smmla(acc2, m, add);
+        acc2 = vmcu_ssat8(acc2, 6);
+        vmcu_store_byte(to, acc2); to += 1;
+        acc3 = acc3 >> 8;
+        acc3 = vmcu_smmla(acc3, n, add);
+        acc3 = vmcu_ssat8(acc3, 6);
+        vmcu_store_byte(to, acc3); to += 1;
+        out_ = to;
+        parameters_ = rest;
+    } while (w != weights_end_);
+}
+#endif
+
+static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
+    const int32_t *parameters)
+{
+    int32_t pixel;
+    for (pixel = 0; pixel < 2; pixel += 1) {
+        int8_t *to[1];
+        int32_t which;
+        for (which = 0; which < 1; which++) {
+            int32_t col = pixel + which;
+            int32_t first = col + 1;
+            int32_t ky, count = 3, bytes = 4;
+            const int8_t *runs[3];
+            int8_t copy[18];
+            to[which] = out + col * 4;
+            if (0) {
+                for (ky = 0; ky < 3; ky++) {
+                    runs[ky] = in[ky] + first * 2;
                 }
-                out[col * 4 + o] = vmcu_requant_onnx(acc, multipliers[o], -8160, 6, -128, 127);
+            } else {
+                int32_t kx;
+                int8_t *window = copy;
+                int32_t tile[3], at[3];
+                for (kx = 0; kx < 3; kx++) {
+                    at[kx] = first + kx * 1;
+                    tile[kx] = 0;
+                    while (at[kx] >= 2) {
+                        at[kx] -= 2;
+                        tile[kx]++;
+                    }
+                }
+                for (ky = 0; ky < 3; ky++) {
+                    for (kx = 0; kx < 3; kx++) {
+                        const int8_t *tap = in[ky * 3 + tile[kx]] + at[kx] * 2;
+                        memcpy(window + kx * 2, tap, 2);
+                    }
+                    runs[ky] = window;
+                    window += 6;
+                }
+                count = 3;
+                bytes = 4;
             }
+            matmul_1_1(runs, weights, parameters, to[0], runs + count, bytes, weights + 24);
         }
     }
 }
 
-static void depthwise_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
-    const int32_t *bias, const int32_t *multipliers)
+/* Four channels at a time of one pixel, its taps two by two. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void filter_taps_1(
+    const int8_t *const *taps_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
+    int8_t *out_ VMCU_UNUSED, int32_t channel_ VMCU_UNUSED,
+    const int8_t *const *taps_end_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
+{
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r1, [sp, #4]\n"
+        "ldr r2, [sp, #12]\n"
+        "1:\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
+        "ldr r0, [sp, #0]\n"
+        "2:\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r0], #4\n"
+        "ldr r3, [r3, r2]\n"
+        "ldr r8, [r8, r2]\n"
+        "sxtb16 r9, r3\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "sxtb16 r10, r8\n"
+        "sxtb16 r8, r8, ror #8\n"
+        "pkhbt r11, r9, r10, lsl #16\n"
+        "pkhtb r9, r10, r9, asr #16\n"
+        "pkhbt r10, r3, r8, lsl #16\n"
+        "pkhtb r3, r8, r3, asr #16\n"
+        "ldrd r12, lr, [r1], #8\n"
+        "smlad r4, r11, r12, r4\n"
+        "smlad r5, r10, lr, r5\n"
+        "ldrd r12, lr, [r1], #8\n"
+        "smlad r6, r9, r12, r6\n"
+        "smlad r7, r3, lr, r7\n"
+        "ldr r12, [sp, #52]\n"
+        "cmp r0, r12\n"
+        "bne 2b\n"
+        "add r2, r2, #4\n"
+        "ldr lr, [sp, #8]\n"
+        "ldm r1!, {r8, r9}\n"
+        "smmla r4, r4, r8, r9\n"
+        "ssat r4, #8, r4, asr #5\n"
+        "strb r4, [lr], #1\n"
+        "ldm r1!, {r8, r9}\n"
+        "smmla r5, r5, r8, r9\n"
+        "ssat r5, #8, r5, asr #5\n"
+        "strb r5, [lr], #1\n"
+        "ldm r1!, {r8, r9}\n"
+        "smmla r6, r6, r8, r9\n"
+        "ssat r6, #8, r6, asr #5\n"
+        "strb r6, [lr], #1\n"
+        "ldm r1!, {r8, r9}\n"
+        "smmla r7, r7, r8, r9\n"
+        "ssat r7, #8, r7, asr #5\n"
+        "strb r7, [lr], #1\n"
+        "str lr, [sp, #8]\n"
+        "ldr r3, [sp, #56]\n"
+        "cmp r1, r3\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void filter_taps_1(
+    const int8_t *const *taps_, const int32_t *weightss_, int8_t *out_, int32_t channel_,
+    const int8_t *const *taps_end_, const int32_t *weights_ends_)
+{
+    const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
+    const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
+    int32_t acc0, acc1, acc2, acc3, index, a, b, c;
+    int32_t d, e, k, n, m, add;
+    const int8_t *w, *x, *y;
+    int8_t *to;
+    const int8_t *const *row;
+    w = weights_;
+    index = channel_;
+    do {
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
+        row = taps_;
+        do {
+            x = *row++;
+            y = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_load(y + index);
+            c = vmcu_sxtb16(a, 0);
+            a = vmcu_sxtb16(a, 8);
+            d = vmcu_sxtb16(b, 0);
+            b = vmcu_sxtb16(b, 8);
+            e = vmcu_lows(c, d);
+            c = vmcu_highs(c, d);
+            d = vmcu_lows(a, b);
+            a = vmcu_highs(a, b);
+            k = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
+            acc0 = vmcu_smlad(e, k, acc0);
+            acc1 = vmcu_smlad(d, n, acc1);
+            k = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
+            acc2 = vmcu_smlad(c, k, acc2);
+            acc3 = vmcu_smlad(a, n, acc3);
+        } while (row != taps_end_);
+        index = vmcu_add(index, 4);
+        to = out_;
+        m = vmcu_load(w); add = vmcu_load(w + 4); w += 8;
+        acc0 = vmcu_smmla(acc0, m, add);
+        acc0 = vmcu_ssat8(acc0, 5);
+        vmcu_store_byte(to, acc0); to += 1;
+        m = vmcu_load(w); add = vmcu_load(w + 4); w += 8;
+        acc1 = vmcu_smmla(acc1, m, add);
+        acc1 = vmcu_ssat8(acc1, 5);
+        vmcu_store_byte(to, acc1); to += 1;
+        m = vmcu_load(w); add = vmcu_load(w + 4); w += 8;
+        acc2 = vmcu_smmla(acc2, m, add);
+        acc2 = vmcu_ssat8(acc2, 5);
+        vmcu_store_byte(to, acc2); to += 1;
+        m = vmcu_load(w); add = vmcu_load(w + 4); w += 8;
+        acc3 = vmcu_smmla(acc3, m, add);
+        acc3 = vmcu_ssat8(acc3, 5);
+        vmcu_store_byte(to, acc3); to += 1;
+        out_ = to;
+    } while (w != weights_end_);
+}
+#endif
+
+static void taps_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
     int32_t col;
     for (col = 0; col < 2; col++) {
-        const int8_t *taps[9];
+        const int8_t *taps[10];
         int32_t first = col + 1;
-        int32_t ky, kx, t = 0, o;
+        int32_t ky, kx, t = 0;
         int32_t tile[3], at[3];
         for (kx = 0; kx < 3; kx++) {
             at[kx] = first + kx * 1;
@@ -104,30 +402,144 @@ static void depthwise_1(const int8_t *const *in, int8_t *out, const int8_t *weig
                 taps[t++] = in[ky * 3 + tile[kx]] + at[kx] * 4;
             }
         }
-        for (o = 0; o < 4; o++) {
-            const int8_t *w = weights + o;
-            int32_t acc = bias[o];
-            int32_t c = o / 1;
-            for (t = 0; t < 9; t++) {
-                acc += taps[t][c] * w[t * 4];
-            }
-            out[col * 4 + o] = vmcu_requant_onnx(acc, multipliers[o], 112, 5, -128, 127);
-        }
+        taps[t] = taps[t - 1]; /* its weight is zero */
+        filter_taps_1(taps, weights, out + col * 4, 0, taps + 10, weights + 32);
     }
 }
 
-/* Add */
-static void binary_1(const int8_t *const *in, int8_t *out)
+/* Two rows, scaled and added in 64 bits, shifted by 31. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void add_1(
+    const int8_t *a_ VMCU_UNUSED, const int8_t *b_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
+    const int8_t *a_end_ VMCU_UNUSED, int32_t m_ VMCU_UNUSED, int32_t n_ VMCU_UNUSED,
+    int32_t low_ VMCU_UNUSED, int32_t high_ VMCU_UNUSED)
 {
-    int32_t col, channel;
-    const int8_t *other = in[1];
-    for (col = 0; col < 2; col++) {
-        for (channel = 0; channel < 4; channel++) {
-            int32_t a = in[0][col * 4 + channel * 1];
-            int32_t b = other[col * 4 + channel * 1];
-            out[col * 4 + channel] = vmcu_requant_sum((a - (-128)), 1193046441, (b - (3)), 1670265000, INT64_C(-41875931136), 31, -128, 127);
-        }
-    }
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r0, [sp, #0]\n"
+        "ldr r1, [sp, #4]\n"
+        "ldr r2, [sp, #8]\n"
+        "ldr r3, [sp, #12]\n"
+        "ldr r4, [sp, #52]\n"
+        "ldr r5, [sp, #56]\n"
+        "ldr r6, [sp, #60]\n"
+        "ldr r7, [sp, #64]\n"
+        "1:\n"
+        "ldr r8, [r0], #4\n"
+        "ldr r9, [r1], #4\n"
+        "sxtb r10, r8\n"
+        "sxtb r11, r9\n"
+        "mov r12, r6\n"
+        "mov lr, r7\n"
+        "smlal r12, lr, r10, r4\n"
+        "smlal r12, lr, r11, r5\n"
+        "lsr r10, r12, #31\n"
+        "orr r10, r10, lr, lsl #1\n"
+        "ssat r10, #8, r10\n"
+        "strb r10, [r2], #1\n"
+        "sxtb r10, r8, ror #8\n"
+        "sxtb r11, r9, ror #8\n"
+        "mov r12, r6\n"
+        "mov lr, r7\n"
+        "smlal r12, lr, r10, r4\n"
+        "smlal r12, lr, r11, r5\n"
+        "lsr r10, r12, #31\n"
+        "orr r10, r10, lr, lsl #1\n"
+        "ssat r10, #8, r10\n"
+        "strb r10, [r2], #1\n"
+        "sxtb r10, r8, ror #16\n"
+        "sxtb r11, r9, ror #16\n"
+        "mov r12, r6\n"
+        "mov lr, r7\n"
+        "smlal r12, lr, r10, r4\n"
+        "smlal r12, lr, r11, r5\n"
+        "lsr r10, r12, #31\n"
+        "orr r10, r10, lr, lsl #1\n"
+        "ssat r10, #8, r10\n"
+        "strb r10, [r2], #1\n"
+        "sxtb r10, r8, ror #24\n"
+        "sxtb r11, r9, ror #24\n"
+        "mov r12, r6\n"
+        "mov lr, r7\n"
+        "smlal r12, lr, r10, r4\n"
+        "smlal r12, lr, r11, r5\n"
+        "lsr r10, r12, #31\n"
+        "orr r10, r10, lr, lsl #1\n"
+        "ssat r10, #8, r10\n"
+        "strb r10, [r2], #1\n"
+        "cmp r0, r3\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void add_1(
+    const int8_t *a_, const int8_t *b_, int8_t *out_, const int8_t *a_end_, int32_t m_, int32_t n_,
+    int32_t low_, int32_t high_)
+{
+    int32_t c0, c1, c2, c3, v0, v1, v2, v3;
+    int32_t v4, v5;
+    const int8_t *x, *y, *end;
+    int8_t *to;
+    x = a_;
+    y = b_;
+    to = out_;
+    end = a_end_;
+    c0 = m_;
+    c1 = n_;
+    c2 = low_;
+    c3 = high_;
+    do {
+        v0 = vmcu_load(x); x += 4;
+        v1 = vmcu_load(y); y += 4;
+        v2 = vmcu_sxtb(v0, 0);
+        v3 = vmcu_sxtb(v1, 0);
+        v4 = c2;
+        v5 = c3;
+        vmcu_mla64(&v4, &v5, v2, c0);
+        vmcu_mla64(&v4, &v5, v3, c1);
+        v2 = vmcu_lsr(v4, 31);
+        v2 |= vmcu_shl(v5, 1);
+        v2 = vmcu_ssat8(v2, 0);
+        vmcu_store_byte(to, v2); to += 1;
+        v2 = vmcu_sxtb(v0, 8);
+        v3 = vmcu_sxtb(v1, 8);
+        v4 = c2;
+        v5 = c3;
+        vmcu_mla64(&v4, &v5, v2, c0);
+        vmcu_mla64(&v4, &v5, v3, c1);
+        v2 = vmcu_lsr(v4, 31);
+        v2 |= vmcu_shl(v5, 1);
+        v2 = vmcu_ssat8(v2, 0);
+        vmcu_store_byte(to, v2); to += 1;
+        v2 = vmcu_sxtb(v0, 16);
+        v3 = vmcu_sxtb(v1, 16);
+        v4 = c2;
+        v5 = c3;
+        vmcu_mla64(&v4, &v5, v2, c0);
+        vmcu_mla64(&v4, &v5, v3, c1);
+        v2 = vmcu_lsr(v4, 31);
+        v2 |= vmcu_shl(v5, 1);
+        v2 = vmcu_ssat8(v2, 0);
+        vmcu_store_byte(to, v2); to += 1;
+        v2 = vmcu_sxtb(v0, 24);
+        v3 = vmcu_sxtb(v1, 24);
+        v4 = c2;
+        v5 = c3;
+        vmcu_mla64(&v4, &v5, v2, c0);
+        vmcu_mla64(&v4, &v5, v3, c1);
+        v2 = vmcu_lsr(v4, 31);
+        v2 |= vmcu_shl(v5, 1);
+        v2 = vmcu_ssat8(v2, 0);
+        vmcu_store_byte(to, v2); to += 1;
+    } while (x != end);
+}
+#endif
+
+static void sum_dsp_1(const int8_t *const *in, int8_t *out)
+{
+    add_1(in[0], in[1], out, in[0] + 8, 1193046441, 1670265000, -1550964088, 24);
 }
 
 static void max_pool_1(const int8_t *const *in, int8_t *out)
@@ -174,26 +586,151 @@ static void finish_1(const int8_t *const *in, int8_t *out, const int32_t *multip
     }
 }
 
-static void dense_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
-    const int32_t *bias, const int32_t *multipliers)
+/* One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void matmul_1_2(
+    const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
+    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
+    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
+    const int32_t *weights_ends_ VMCU_UNUSED)
 {
-    int32_t pixel;
-    for (pixel = 0; pixel < 1; pixel++) {
-        const int8_t *w = weights;
-        int32_t o;
-        for (o = 0; o < 3; o++) {
-            int32_t acc = bias[o];
-            int32_t row, i;
-            for (row = 0; row < 1; row++) {
-                const int8_t *x = in[row] + pixel * 4;
-                for (i = 0; i < 4; i++) {
-                    acc += x[i] * w[i];
-                }
-                w += 4;
-            }
-            out[pixel * 3 + o] = vmcu_requant_onnx(acc, multipliers[0], 32, 6, -128, 127);
-        }
-    }
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r1, [sp, #4]\n"
+        "1:\n"
+        "ldr r12, [sp, #8]\n"
+        "ldm r12!, {r4, r5, r6, r7}\n"
+        "str r12, [sp, #8]\n"
+        "ldr lr, [sp, #0]\n"
+        "2:\n"
+        "ldr r0, [lr], #4\n"
+        "ldr r2, [sp, #56]\n"
+        "add r12, r0, r2\n"
+        "3:\n"
+        "ldr r2, [r0], #4\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "sxtb16 r2, r2\n"
+        "ldm r1!, {r8, r9, r10, r11}\n"
+        "smlad r5, r2, r8, r5\n"
+        "sxtb16 r8, r8\n"
+        "smlad r4, r2, r8, r4\n"
+        "smlad r7, r2, r9, r7\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r2, r9, r6\n"
+        "smlad r5, r3, r10, r5\n"
+        "sxtb16 r10, r10\n"
+        "smlad r4, r3, r10, r4\n"
+        "smlad r7, r3, r11, r7\n"
+        "sxtb16 r11, r11\n"
+        "smlad r6, r3, r11, r6\n"
+        "cmp r0, r12\n"
+        "bne 3b\n"
+        "ldr r3, [sp, #52]\n"
+        "cmp lr, r3\n"
+        "bne 2b\n"
+        "ldr r0, [sp, #8]\n"
+        "ldr lr, [sp, #12]\n"
+        "sub r5, r5, r4\n"
+        "sub r7, r7, r6\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "smmla r4, r4, r2, r12\n"
+        "ssat r4, #8, r4, asr #6\n"
+        "strb r4, [lr], #1\n"
+        "asr r5, r5, #8\n"
+        "smmla r5, r5, r3, r12\n"
+        "ssat r5, #8, r5, asr #6\n"
+        "strb r5, [lr], #1\n"
+        "ldm r0!, {r2, r3}\n"
+        "smmla r6, r6, r2, r12\n"
+        "ssat r6, #8, r6, asr #6\n"
+        "strb r6, [lr], #1\n"
+        "asr r7, r7, #8\n"
+        "smmla r7, r7, r3, r12\n"
+        "ssat r7, #8, r7, asr #6\n"
+        "strb r7, [lr], #1\n"
+        "str lr, [sp, #12]\n"
+        "str r0, [sp, #8]\n"
+        "ldr r2, [sp, #60]\n"
+        "cmp r1, r2\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void matmul_1_2(
+    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
+    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+{
+    const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
+    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
+    const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
+    int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
+    int32_t a, b, length, m, n, add;
+    const int8_t *x, *w, *x_end, *start, *rest;
+    int8_t *to;
+    const int8_t *const *row;
+    w = weights_;
+    do {
+        start = parameters_;
+        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
+        parameters_ = start;
+        row = in_;
+        do {
+            x = *row++;
+            length = row_bytes_;
+            x_end = x + length;
+            do {
+                a = vmcu_load(x); x += 4;
+                b = vmcu_sxtb16(a, 8);
+                a = vmcu_sxtb16(a, 0);
+                h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+                acc1 = vmcu_smlad(a, h0, acc1);
+                h0 = vmcu_sxtb16(h0, 0);
+                acc0 = vmcu_smlad(a, h0, acc0);
+                acc3 = vmcu_smlad(a, h1, acc3);
+                h1 = vmcu_sxtb16(h1, 0);
+                acc2 = vmcu_smlad(a, h1, acc2);
+                acc1 = vmcu_smlad(b, h2, acc1);
+                h2 = vmcu_sxtb16(h2, 0);
+                acc0 = vmcu_smlad(b, h2, acc0);
+                acc3 = vmcu_smlad(b, h3, acc3);
+                h3 = vmcu_sxtb16(h3, 0);
+                acc2 = vmcu_smlad(b, h3, acc2);
+            } while (x != x_end);
+        } while (row != in_end_);
+        rest = parameters_;
+        to = out_;
+        acc1 = vmcu_sub(acc1, acc0);
+        acc3 = vmcu_sub(acc3, acc2);
+        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        acc0 = vmcu_smmla(acc0, m, add);
+        acc0 = vmcu_ssat8(acc0, 6);
+        vmcu_store_byte(to, acc0); to += 1;
+        acc1 = acc1 >> 8;
+        acc1 = vmcu_smmla(acc1, n, add);
+        acc1 = vmcu_ssat8(acc1, 6);
+        vmcu_store_byte(to, acc1); to += 1;
+        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        acc2 = vmcu_smmla(acc2, m, add);
+        acc2 = vmcu_ssat8(acc2, 6);
+        vmcu_store_byte(to, acc2); to += 1;
+        acc3 = acc3 >> 8;
+        acc3 = vmcu_smmla(acc3, n, add);
+        acc3 = vmcu_ssat8(acc3, 6);
+        vmcu_store_byte(to, acc3); to += 1;
+        out_ = to;
+        parameters_ = rest;
+    } while (w != weights_end_);
+}
+#endif
+
+static void vector_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
+    const int32_t *parameters)
+{
+    int8_t last[4];
+    matmul_1_2(in, weights + 0, parameters + 0, last, in + 1, 4, weights + 4);
+    memcpy(out + 0, last, 3);
 }
 
 static void softmax_1(const int8_t *const *in, int8_t *out, const int32_t *exps)
@@ -247,7 +784,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
                 }
             }
         }
-        conv_1(in, out, s0_weights, s0_bias, s0_multipliers);
+        window_dsp_1(in, out, s0_weights, s0_parameters);
         VMCU_DONE(0U, row, out, 8U);
     }
 }
@@ -276,7 +813,7 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
                 }
             }
         }
-        depthwise_1(in, out, s1_weights, s1_bias, s1_multipliers);
+        taps_dsp_1(in, out, s1_weights);
         VMCU_DONE(1U, row, out, 8U);
     }
 }
@@ -294,7 +831,7 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
         VMCU_READ(in[0], 8U, 1U, (uint32_t)(row));
         in[1] = pool + rows_2[row];
         VMCU_READ(in[1], 8U, 2U, (uint32_t)(row));
-        binary_1(in, out);
+        sum_dsp_1(in, out);
         VMCU_DONE(2U, row, out, 8U);
     }
 }
@@ -370,7 +907,7 @@ VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
         VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 0;
         VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
-        dense_1(in, out, s6_weights, s6_bias, s6_multipliers);
+        vector_dsp_1(in, out, s6_weights, s6_parameters);
         VMCU_DONE(6U, row, out, 3U);
     }
 }

@@ -10,6 +10,7 @@
 #include "digits.h"
 #include "digits_data.h"
 #include "vmcu_math.h"
+#include "vmcu_dsp.h"
 
 /* Steps are called from many places: one copy each, not specialised for a caller. */
 #if defined(__clang__)
@@ -41,55 +42,396 @@ typedef char digits_check_states_lie_in_pool[DIGITS_STATE_BYTES <= DIGITS_POOL_B
 typedef char digits_check_input_lies_in_pool[0 + DIGITS_INPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
 typedef char digits_check_output_lies_in_pool[0 + DIGITS_OUTPUT_BYTES <= DIGITS_POOL_BYTES ? 1 : -1];
 
-static void conv_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
-    const int32_t *bias, const int32_t *multipliers, const int8_t *shifts)
+/* One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void matmul_1_1(
+    const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
+    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
+    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
+    const int32_t *weights_ends_ VMCU_UNUSED)
 {
-    int32_t col;
-    for (col = 0; col < 2; col++) {
-        const int8_t *taps[9];
-        int32_t first = col + 1;
-        int32_t group, ky, kx, t = 0;
-        int32_t tile[3], at[3];
-        for (kx = 0; kx < 3; kx++) {
-            at[kx] = first + kx * 1;
-            tile[kx] = 0;
-            while (at[kx] >= 2) {
-                at[kx] -= 2;
-                tile[kx]++;
-            }
-        }
-        for (ky = 0; ky < 3; ky++) {
-            for (kx = 0; kx < 3; kx++) {
-                taps[t++] = in[ky * 3 + tile[kx]] + at[kx] * 2;
-            }
-        }
-        for (group = 0; group < 1; group++) {
-            int32_t o;
-            for (o = group * 4; o < (group + 1) * 4; o++) {
-                const int8_t *w = weights + o * 18;
-                int32_t acc = bias[o];
-                for (t = 0; t < 9; t++) {
-                    const int8_t *x = taps[t] + group * 2;
-                    int32_t c;
-                    for (c = 0; c < 2; c++) {
-                        acc += x[c] * w[c];
-                    }
-                    w += 2;
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r1, [sp, #4]\n"
+        "1:\n"
+        "ldr r12, [sp, #8]\n"
+        "ldm r12!, {r4, r5, r6, r7}\n"
+        "str r12, [sp, #8]\n"
+        "ldr lr, [sp, #0]\n"
+        "2:\n"
+        "ldr r0, [lr], #4\n"
+        "ldr r2, [sp, #56]\n"
+        "add r12, r0, r2\n"
+        "3:\n"
+        "ldr r2, [r0], #4\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "sxtb16 r2, r2\n"
+        "ldm r1!, {r8, r9, r10, r11}\n"
+        "smlad r5, r2, r8, r5\n"
+        "sxtb16 r8, r8\n"
+        "smlad r4, r2, r8, r4\n"
+        "smlad r7, r2, r9, r7\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r2, r9, r6\n"
+        "smlad r5, r3, r10, r5\n"
+        "sxtb16 r10, r10\n"
+        "smlad r4, r3, r10, r4\n"
+        "smlad r7, r3, r11, r7\n"
+        "sxtb16 r11, r11\n"
+        "smlad r6, r3, r11, r6\n"
+        "cmp r0, r12\n"
+        "bne 3b\n"
+        "ldr r2, [r0, #-2]\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "sxtb16 r2, r2\n"
+        "ldm r1!, {r8, r9, r10, r11}\n"
+        "smlad r5, r2, r8, r5\n"
+        "sxtb16 r8, r8\n"
+        "smlad r4, r2, r8, r4\n"
+        "smlad r7, r2, r9, r7\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r2, r9, r6\n"
+        "smlad r5, r3, r10, r5\n"
+        "sxtb16 r10, r10\n"
+        "smlad r4, r3, r10, r4\n"
+        "smlad r7, r3, r11, r7\n"
+        "sxtb16 r11, r11\n"
+        "smlad r6, r3, r11, r6\n"
+        "ldr r3, [sp, #52]\n"
+        "cmp lr, r3\n"
+        "bne 2b\n"
+        "str r1, [sp, #4]\n"
+        "ldr r0, [sp, #8]\n"
+        "ldr lr, [sp, #12]\n"
+        "sub r5, r5, r4\n"
+        "sub r7, r7, r6\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "lsl r4, r4, #1\n"
+        "add r1, r3, r4, asr #31\n"
+        "smmlar r4, r4, r2, r1\n"
+        "asr r4, r4, r12\n"
+        "ssat r4, #8, r4\n"
+        "strb r4, [lr], #1\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "asr r5, r5, #7\n"
+        "add r1, r3, r5, asr #31\n"
+        "smmlar r5, r5, r2, r1\n"
+        "asr r5, r5, r12\n"
+        "ssat r5, #8, r5\n"
+        "strb r5, [lr], #1\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "lsl r6, r6, #1\n"
+        "add r1, r3, r6, asr #31\n"
+        "smmlar r6, r6, r2, r1\n"
+        "asr r6, r6, r12\n"
+        "ssat r6, #8, r6\n"
+        "strb r6, [lr], #1\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "asr r7, r7, #7\n"
+        "add r1, r3, r7, asr #31\n"
+        "smmlar r7, r7, r2, r1\n"
+        "asr r7, r7, r12\n"
+        "ssat r7, #8, r7\n"
+        "strb r7, [lr], #1\n"
+        "str lr, [sp, #12]\n"
+        "str r0, [sp, #8]\n"
+        "ldr r1, [sp, #4]\n"
+        "ldr r2, [sp, #60]\n"
+        "cmp r1, r2\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void matmul_1_1(
+    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
+    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+{
+    const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
+    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
+    const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
+    int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
+    int32_t a, b, length, m, c, shift, sign;
+    const int8_t *x, *w, *x_end, *start, *rest;
+    int8_t *to;
+    const int8_t *const *row;
+    w = weights_;
+    do {
+        start = parameters_;
+        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
+        parameters_ = start;
+        row = in_;
+        do {
+            x = *row++;
+            length = row_bytes_;
+            x_end = x + length;
+            do {
+                a = vmcu_load(x); x += 4;
+                b = vmcu_sxtb16(a, 8);
+                a = vmcu_sxtb16(a, 0);
+                h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+                acc1 = vmcu_smlad(a, h0, acc1);
+                h0 = vmcu_sxtb16(h0, 0);
+                acc0 = vmcu_smlad(a, h0, acc0);
+                acc3 = vmcu_smlad(a, h1, acc3);
+                h1 = vmcu_sxtb16(h1, 0);
+                acc2 = vmcu_smlad(a, h1, acc2);
+                acc1 = vmcu_smlad(b, h2, acc1);
+                h2 = vmcu_sxtb16(h2, 0);
+                acc0 = vmcu_smlad(b, h2, acc0);
+                acc3 = vmcu_smlad(b, h3, acc3);
+                h3 = vmcu_sxtb16(h3, 0);
+                acc2 = vmcu_smlad(b, h3, acc2);
+            } while (x != x_end);
+            a = vmcu_load(x + -2);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+            acc1 = vmcu_smlad(a, h0, acc1);
+            h0 = vmcu_sxtb16(h0, 0);
+            acc0 = vmcu_smlad(a, h0, acc0);
+            acc3 = vmcu_smlad(a, h1, acc3);
+            h1 = vmcu_sxtb16(h1, 0);
+            acc2 = vmcu_smlad(a, h1, acc2);
+            acc1 = vmcu_smlad(b, h2, acc1);
+            h2 = vmcu_sxtb16(h2, 0);
+            acc0 = vmcu_smlad(b, h2, acc0);
+            acc3 = vmcu_smlad(b, h3, acc3);
+            h3 = vmcu_sxtb16(h3, 0);
+            acc2 = vmcu_smlad(b, h3, acc2);
+        } while (row != in_end_);
+        weights_ = w;
+        rest = parameters_;
+        to = out_;
+        acc1 = vmcu_sub(acc1, acc0);
+        acc3 = vmcu_sub(acc3, acc2);
+        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        acc0 = vmcu_shl(acc0, 1);
+        sign = vmcu_add(c, acc0 >> 31);
+        acc0 = vmcu_smmlar(acc0, m, sign);
+        acc0 = acc0 >> shift;
+        acc0 = vmcu_ssat8(acc0, 0);
+        vmcu_store_byte(to, acc0); to += 1;
+        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        acc1 = acc1 >> 7;
+        sign = vmcu_add(c, acc1 >> 31);
+        acc1 = vmcu_smmlar(acc1, m, sign);
+        acc1 = acc1 >> shift;
+        acc1 = vmcu_ssat8(acc1, 0);
+        vmcu_store_byte(to, acc1); to += 1;
+        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        acc2 = vmcu_shl(acc2, 1);
+        sign = vmcu_add(c, acc2 >> 31);
+        acc2 = vmcu_smmlar(acc2, m, sign);
+        acc2 = acc2 >> shift;
+        acc2 = vmcu_ssat8(acc2, 0);
+        vmcu_store_byte(to, acc2); to += 1;
+        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        acc3 = acc3 >> 7;
+        sign = vmcu_add(c, acc3 >> 31);
+        acc3 = vmcu_smmlar(acc3, m, sign);
+        acc3 = acc3 >> shift;
+        acc3 = vmcu_ssat8(acc3, 0);
+        vmcu_store_byte(to, acc3); to += 1;
+        out_ = to;
+        parameters_ = rest;
+        w = weights_;
+    } while (w != weights_end_);
+}
+#endif
+
+static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
+    const int32_t *parameters)
+{
+    int32_t pixel;
+    for (pixel = 0; pixel < 2; pixel += 1) {
+        int8_t *to[1];
+        int32_t which;
+        for (which = 0; which < 1; which++) {
+            int32_t col = pixel + which;
+            int32_t first = col + 1;
+            int32_t ky, count = 3, bytes = 4;
+            const int8_t *runs[3];
+            int8_t copy[18];
+            to[which] = out + col * 4;
+            if (0) {
+                for (ky = 0; ky < 3; ky++) {
+                    runs[ky] = in[ky] + first * 2;
                 }
-                out[col * 4 + o] = vmcu_requant_tflm(acc, multipliers[o], shifts[o], -128, -128, 127);
+            } else {
+                int32_t kx;
+                int8_t *window = copy;
+                int32_t tile[3], at[3];
+                for (kx = 0; kx < 3; kx++) {
+                    at[kx] = first + kx * 1;
+                    tile[kx] = 0;
+                    while (at[kx] >= 2) {
+                        at[kx] -= 2;
+                        tile[kx]++;
+                    }
+                }
+                for (ky = 0; ky < 3; ky++) {
+                    for (kx = 0; kx < 3; kx++) {
+                        const int8_t *tap = in[ky * 3 + tile[kx]] + at[kx] * 2;
+                        memcpy(window + kx * 2, tap, 2);
+                    }
+                    runs[ky] = window;
+                    window += 6;
+                }
+                count = 3;
+                bytes = 4;
             }
+            matmul_1_1(runs, weights, parameters, to[0], runs + count, bytes, weights + 24);
         }
     }
 }
 
-static void depthwise_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
-    const int32_t *bias, const int32_t *multipliers, const int8_t *shifts)
+/* Four channels at a time of one pixel, its taps two by two. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void filter_taps_1(
+    const int8_t *const *taps_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
+    int8_t *out_ VMCU_UNUSED, int32_t channel_ VMCU_UNUSED,
+    const int8_t *const *taps_end_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
+{
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r1, [sp, #4]\n"
+        "ldr r2, [sp, #12]\n"
+        "1:\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
+        "ldr r0, [sp, #0]\n"
+        "2:\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r0], #4\n"
+        "ldr r3, [r3, r2]\n"
+        "ldr r8, [r8, r2]\n"
+        "sxtb16 r9, r3\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "sxtb16 r10, r8\n"
+        "sxtb16 r8, r8, ror #8\n"
+        "pkhbt r11, r9, r10, lsl #16\n"
+        "pkhtb r9, r10, r9, asr #16\n"
+        "pkhbt r10, r3, r8, lsl #16\n"
+        "pkhtb r3, r8, r3, asr #16\n"
+        "ldrd r12, lr, [r1], #8\n"
+        "smlad r4, r11, r12, r4\n"
+        "smlad r5, r10, lr, r5\n"
+        "ldrd r12, lr, [r1], #8\n"
+        "smlad r6, r9, r12, r6\n"
+        "smlad r7, r3, lr, r7\n"
+        "ldr r12, [sp, #52]\n"
+        "cmp r0, r12\n"
+        "bne 2b\n"
+        "add r2, r2, #4\n"
+        "ldr lr, [sp, #8]\n"
+        "ldm r1!, {r8, r9, r10}\n"
+        "add r11, r9, r4, asr #31\n"
+        "smmlar r4, r4, r8, r11\n"
+        "asr r4, r4, r10\n"
+        "ssat r4, #8, r4\n"
+        "strb r4, [lr], #1\n"
+        "ldm r1!, {r8, r9, r10}\n"
+        "add r11, r9, r5, asr #31\n"
+        "smmlar r5, r5, r8, r11\n"
+        "asr r5, r5, r10\n"
+        "ssat r5, #8, r5\n"
+        "strb r5, [lr], #1\n"
+        "ldm r1!, {r8, r9, r10}\n"
+        "add r11, r9, r6, asr #31\n"
+        "smmlar r6, r6, r8, r11\n"
+        "asr r6, r6, r10\n"
+        "ssat r6, #8, r6\n"
+        "strb r6, [lr], #1\n"
+        "ldm r1!, {r8, r9, r10}\n"
+        "add r11, r9, r7, asr #31\n"
+        "smmlar r7, r7, r8, r11\n"
+        "asr r7, r7, r10\n"
+        "ssat r7, #8, r7\n"
+        "strb r7, [lr], #1\n"
+        "str lr, [sp, #8]\n"
+        "ldr r3, [sp, #56]\n"
+        "cmp r1, r3\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void filter_taps_1(
+    const int8_t *const *taps_, const int32_t *weightss_, int8_t *out_, int32_t channel_,
+    const int8_t *const *taps_end_, const int32_t *weights_ends_)
+{
+    const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
+    const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
+    int32_t acc0, acc1, acc2, acc3, index, a, b, c;
+    int32_t d, e, k, n, m, add, shift, sign;
+    const int8_t *w, *x, *y;
+    int8_t *to;
+    const int8_t *const *row;
+    w = weights_;
+    index = channel_;
+    do {
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
+        row = taps_;
+        do {
+            x = *row++;
+            y = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_load(y + index);
+            c = vmcu_sxtb16(a, 0);
+            a = vmcu_sxtb16(a, 8);
+            d = vmcu_sxtb16(b, 0);
+            b = vmcu_sxtb16(b, 8);
+            e = vmcu_lows(c, d);
+            c = vmcu_highs(c, d);
+            d = vmcu_lows(a, b);
+            a = vmcu_highs(a, b);
+            k = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
+            acc0 = vmcu_smlad(e, k, acc0);
+            acc1 = vmcu_smlad(d, n, acc1);
+            k = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
+            acc2 = vmcu_smlad(c, k, acc2);
+            acc3 = vmcu_smlad(a, n, acc3);
+        } while (row != taps_end_);
+        index = vmcu_add(index, 4);
+        to = out_;
+        m = vmcu_load(w); add = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
+        sign = vmcu_add(add, acc0 >> 31);
+        acc0 = vmcu_smmlar(acc0, m, sign);
+        acc0 = acc0 >> shift;
+        acc0 = vmcu_ssat8(acc0, 0);
+        vmcu_store_byte(to, acc0); to += 1;
+        m = vmcu_load(w); add = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
+        sign = vmcu_add(add, acc1 >> 31);
+        acc1 = vmcu_smmlar(acc1, m, sign);
+        acc1 = acc1 >> shift;
+        acc1 = vmcu_ssat8(acc1, 0);
+        vmcu_store_byte(to, acc1); to += 1;
+        m = vmcu_load(w); add = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
+        sign = vmcu_add(add, acc2 >> 31);
+        acc2 = vmcu_smmlar(acc2, m, sign);
+        acc2 = acc2 >> shift;
+        acc2 = vmcu_ssat8(acc2, 0);
+        vmcu_store_byte(to, acc2); to += 1;
+        m = vmcu_load(w); add = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
+        sign = vmcu_add(add, acc3 >> 31);
+        acc3 = vmcu_smmlar(acc3, m, sign);
+        acc3 = acc3 >> shift;
+        acc3 = vmcu_ssat8(acc3, 0);
+        vmcu_store_byte(to, acc3); to += 1;
+        out_ = to;
+    } while (w != weights_end_);
+}
+#endif
+
+static void taps_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
     int32_t col;
     for (col = 0; col < 2; col++) {
-        const int8_t *taps[9];
+        const int8_t *taps[10];
         int32_t first = col + 1;
-        int32_t ky, kx, t = 0, o;
+        int32_t ky, kx, t = 0;
         int32_t tile[3], at[3];
         for (kx = 0; kx < 3; kx++) {
             at[kx] = first + kx * 1;
@@ -104,30 +446,164 @@ static void depthwise_1(const int8_t *const *in, int8_t *out, const int8_t *weig
                 taps[t++] = in[ky * 3 + tile[kx]] + at[kx] * 4;
             }
         }
-        for (o = 0; o < 4; o++) {
-            const int8_t *w = weights + o;
-            int32_t acc = bias[o];
-            int32_t c = o / 1;
-            for (t = 0; t < 9; t++) {
-                acc += taps[t][c] * w[t * 4];
-            }
-            out[col * 4 + o] = vmcu_requant_tflm(acc, multipliers[o], shifts[o], 3, -128, 127);
-        }
+        taps[t] = taps[t - 1]; /* its weight is zero */
+        filter_taps_1(taps, weights, out + col * 4, 0, taps + 10, weights + 36);
     }
 }
 
-/* Add */
-static void binary_1(const int8_t *const *in, int8_t *out)
+/* Two rows, scaled and added as TFLite Micro does; shifts 1 and 19. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void add_1(
+    const int8_t *a_ VMCU_UNUSED, const int8_t *b_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
+    const int8_t *a_end_ VMCU_UNUSED, int32_t start_ VMCU_UNUSED, int32_t start2_ VMCU_UNUSED,
+    int32_t multiplier_ VMCU_UNUSED, int32_t half_ VMCU_UNUSED,
+    int32_t out_multiplier_ VMCU_UNUSED, int32_t add_ VMCU_UNUSED)
 {
-    int32_t col, channel;
-    const int8_t *other = in[1];
-    for (col = 0; col < 2; col++) {
-        for (channel = 0; channel < 4; channel++) {
-            int32_t a = in[0][col * 4 + channel * 1];
-            int32_t b = other[col * 4 + channel * 1];
-            out[col * 4 + channel] = vmcu_requant_tflm(vmcu_multiply_tflm((a - (-128)) * 1048576, 1533916908, -1) + vmcu_multiply_tflm((b - (3)) * 1048576, 1073741824, 0), 1670265000, -19, -20, -128, 127);
-        }
-    }
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r0, [sp, #0]\n"
+        "ldr r1, [sp, #4]\n"
+        "ldr r2, [sp, #8]\n"
+        "ldr r3, [sp, #52]\n"
+        "ldr r4, [sp, #56]\n"
+        "ldr r5, [sp, #60]\n"
+        "ldr r6, [sp, #64]\n"
+        "ldr r7, [sp, #68]\n"
+        "ldr r8, [sp, #72]\n"
+        "1:\n"
+        "ldr r9, [r0], #4\n"
+        "ldr r10, [r1], #4\n"
+        "sxtb r11, r10\n"
+        "sxtb r12, r9\n"
+        "add r11, r3, r11, lsl #19\n"
+        "add r12, r4, r12, lsl #21\n"
+        "add lr, r6, r12, asr #31\n"
+        "smmlar r12, r12, r5, lr\n"
+        "add r11, r11, r12, asr #1\n"
+        "lsl r11, r11, #1\n"
+        "add lr, r8, r11, asr #31\n"
+        "smmlar r11, r11, r7, lr\n"
+        "ssat r11, #8, r11, asr #19\n"
+        "strb r11, [r2], #1\n"
+        "sxtb r11, r10, ror #8\n"
+        "sxtb r12, r9, ror #8\n"
+        "add r11, r3, r11, lsl #19\n"
+        "add r12, r4, r12, lsl #21\n"
+        "add lr, r6, r12, asr #31\n"
+        "smmlar r12, r12, r5, lr\n"
+        "add r11, r11, r12, asr #1\n"
+        "lsl r11, r11, #1\n"
+        "add lr, r8, r11, asr #31\n"
+        "smmlar r11, r11, r7, lr\n"
+        "ssat r11, #8, r11, asr #19\n"
+        "strb r11, [r2], #1\n"
+        "sxtb r11, r10, ror #16\n"
+        "sxtb r12, r9, ror #16\n"
+        "add r11, r3, r11, lsl #19\n"
+        "add r12, r4, r12, lsl #21\n"
+        "add lr, r6, r12, asr #31\n"
+        "smmlar r12, r12, r5, lr\n"
+        "add r11, r11, r12, asr #1\n"
+        "lsl r11, r11, #1\n"
+        "add lr, r8, r11, asr #31\n"
+        "smmlar r11, r11, r7, lr\n"
+        "ssat r11, #8, r11, asr #19\n"
+        "strb r11, [r2], #1\n"
+        "sxtb r11, r10, ror #24\n"
+        "sxtb r12, r9, ror #24\n"
+        "add r11, r3, r11, lsl #19\n"
+        "add r12, r4, r12, lsl #21\n"
+        "add lr, r6, r12, asr #31\n"
+        "smmlar r12, r12, r5, lr\n"
+        "add r11, r11, r12, asr #1\n"
+        "lsl r11, r11, #1\n"
+        "add lr, r8, r11, asr #31\n"
+        "smmlar r11, r11, r7, lr\n"
+        "ssat r11, #8, r11, asr #19\n"
+        "strb r11, [r2], #1\n"
+        "ldr r9, [sp, #12]\n"
+        "cmp r0, r9\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void add_1(
+    const int8_t *a_, const int8_t *b_, int8_t *out_, const int8_t *a_end_, int32_t start_,
+    int32_t start2_, int32_t multiplier_, int32_t half_, int32_t out_multiplier_, int32_t add_)
+{
+    int32_t c0, c1, c2, c3, c4, c5, v0, v1;
+    int32_t t0, t1, t2;
+    const int8_t *x, *y;
+    int8_t *to;
+    x = a_;
+    y = b_;
+    to = out_;
+    c0 = start_;
+    c1 = start2_;
+    c2 = multiplier_;
+    c3 = half_;
+    c4 = out_multiplier_;
+    c5 = add_;
+    do {
+        v0 = vmcu_load(x); x += 4;
+        v1 = vmcu_load(y); y += 4;
+        t0 = vmcu_sxtb(v1, 0);
+        t1 = vmcu_sxtb(v0, 0);
+        t0 = vmcu_add(c0, vmcu_shl(t0, 19));
+        t1 = vmcu_add(c1, vmcu_shl(t1, 21));
+        t2 = vmcu_add(c3, t1 >> 31);
+        t1 = vmcu_smmlar(t1, c2, t2);
+        t0 = vmcu_add(t0, t1 >> 1);
+        t0 = vmcu_shl(t0, 1);
+        t2 = vmcu_add(c5, t0 >> 31);
+        t0 = vmcu_smmlar(t0, c4, t2);
+        t0 = vmcu_ssat8(t0, 19);
+        vmcu_store_byte(to, t0); to += 1;
+        t0 = vmcu_sxtb(v1, 8);
+        t1 = vmcu_sxtb(v0, 8);
+        t0 = vmcu_add(c0, vmcu_shl(t0, 19));
+        t1 = vmcu_add(c1, vmcu_shl(t1, 21));
+        t2 = vmcu_add(c3, t1 >> 31);
+        t1 = vmcu_smmlar(t1, c2, t2);
+        t0 = vmcu_add(t0, t1 >> 1);
+        t0 = vmcu_shl(t0, 1);
+        t2 = vmcu_add(c5, t0 >> 31);
+        t0 = vmcu_smmlar(t0, c4, t2);
+        t0 = vmcu_ssat8(t0, 19);
+        vmcu_store_byte(to, t0); to += 1;
+        t0 = vmcu_sxtb(v1, 16);
+        t1 = vmcu_sxtb(v0, 16);
+        t0 = vmcu_add(c0, vmcu_shl(t0, 19));
+        t1 = vmcu_add(c1, vmcu_shl(t1, 21));
+        t2 = vmcu_add(c3, t1 >> 31);
+        t1 = vmcu_smmlar(t1, c2, t2);
+        t0 = vmcu_add(t0, t1 >> 1);
+        t0 = vmcu_shl(t0, 1);
+        t2 = vmcu_add(c5, t0 >> 31);
+        t0 = vmcu_smmlar(t0, c4, t2);
+        t0 = vmcu_ssat8(t0, 19);
+        vmcu_store_byte(to, t0); to += 1;
+        t0 = vmcu_sxtb(v1, 24);
+        t1 = vmcu_sxtb(v0, 24);
+        t0 = vmcu_add(c0, vmcu_shl(t0, 19));
+        t1 = vmcu_add(c1, vmcu_shl(t1, 21));
+        t2 = vmcu_add(c3, t1 >> 31);
+        t1 = vmcu_smmlar(t1, c2, t2);
+        t0 = vmcu_add(t0, t1 >> 1);
+        t0 = vmcu_shl(t0, 1);
+        t2 = vmcu_add(c5, t0 >> 31);
+        t0 = vmcu_smmlar(t0, c4, t2);
+        t0 = vmcu_ssat8(t0, 19);
+        vmcu_store_byte(to, t0); to += 1;
+    } while (x != a_end_);
+}
+#endif
+
+static void sum_dsp_1(const int8_t *const *in, int8_t *out)
+{
+    add_1(in[0], in[1], out, in[0] + 8, -1572864, 268435456, 1533916908, 1, 1670265000, -10223616);
 }
 
 static void max_pool_1(const int8_t *const *in, int8_t *out)
@@ -175,26 +651,179 @@ static void finish_1(const int8_t *const *in, int8_t *out, const int32_t *multip
     }
 }
 
-static void dense_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
-    const int32_t *bias, const int32_t *multipliers, const int8_t *shifts)
+/* One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void matmul_1_2(
+    const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
+    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
+    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
+    const int32_t *weights_ends_ VMCU_UNUSED)
 {
-    int32_t pixel;
-    for (pixel = 0; pixel < 1; pixel++) {
-        const int8_t *w = weights;
-        int32_t o;
-        for (o = 0; o < 3; o++) {
-            int32_t acc = bias[o];
-            int32_t row, i;
-            for (row = 0; row < 1; row++) {
-                const int8_t *x = in[row] + pixel * 4;
-                for (i = 0; i < 4; i++) {
-                    acc += x[i] * w[i];
-                }
-                w += 4;
-            }
-            out[pixel * 3 + o] = vmcu_requant_tflm(acc, multipliers[0], shifts[0], 0, -128, 127);
-        }
-    }
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r1, [sp, #4]\n"
+        "1:\n"
+        "ldr r12, [sp, #8]\n"
+        "ldm r12!, {r4, r5, r6, r7}\n"
+        "str r12, [sp, #8]\n"
+        "ldr lr, [sp, #0]\n"
+        "2:\n"
+        "ldr r0, [lr], #4\n"
+        "ldr r2, [sp, #56]\n"
+        "add r12, r0, r2\n"
+        "3:\n"
+        "ldr r2, [r0], #4\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "sxtb16 r2, r2\n"
+        "ldm r1!, {r8, r9, r10, r11}\n"
+        "smlad r5, r2, r8, r5\n"
+        "sxtb16 r8, r8\n"
+        "smlad r4, r2, r8, r4\n"
+        "smlad r7, r2, r9, r7\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r2, r9, r6\n"
+        "smlad r5, r3, r10, r5\n"
+        "sxtb16 r10, r10\n"
+        "smlad r4, r3, r10, r4\n"
+        "smlad r7, r3, r11, r7\n"
+        "sxtb16 r11, r11\n"
+        "smlad r6, r3, r11, r6\n"
+        "cmp r0, r12\n"
+        "bne 3b\n"
+        "ldr r3, [sp, #52]\n"
+        "cmp lr, r3\n"
+        "bne 2b\n"
+        "str r1, [sp, #4]\n"
+        "ldr r0, [sp, #8]\n"
+        "ldr lr, [sp, #12]\n"
+        "sub r5, r5, r4\n"
+        "sub r7, r7, r6\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "lsl r4, r4, #1\n"
+        "add r1, r3, r4, asr #31\n"
+        "smmlar r4, r4, r2, r1\n"
+        "asr r4, r4, r12\n"
+        "ssat r4, #8, r4\n"
+        "strb r4, [lr], #1\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "asr r5, r5, #7\n"
+        "add r1, r3, r5, asr #31\n"
+        "smmlar r5, r5, r2, r1\n"
+        "asr r5, r5, r12\n"
+        "ssat r5, #8, r5\n"
+        "strb r5, [lr], #1\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "lsl r6, r6, #1\n"
+        "add r1, r3, r6, asr #31\n"
+        "smmlar r6, r6, r2, r1\n"
+        "asr r6, r6, r12\n"
+        "ssat r6, #8, r6\n"
+        "strb r6, [lr], #1\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "asr r7, r7, #7\n"
+        "add r1, r3, r7, asr #31\n"
+        "smmlar r7, r7, r2, r1\n"
+        "asr r7, r7, r12\n"
+        "ssat r7, #8, r7\n"
+        "strb r7, [lr], #1\n"
+        "str lr, [sp, #12]\n"
+        "str r0, [sp, #8]\n"
+        "ldr r1, [sp, #4]\n"
+        "ldr r2, [sp, #60]\n"
+        "cmp r1, r2\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void matmul_1_2(
+    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
+    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+{
+    const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
+    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
+    const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
+    int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
+    int32_t a, b, length, m, c, shift, sign;
+    const int8_t *x, *w, *x_end, *start, *rest;
+    int8_t *to;
+    const int8_t *const *row;
+    w = weights_;
+    do {
+        start = parameters_;
+        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
+        parameters_ = start;
+        row = in_;
+        do {
+            x = *row++;
+            length = row_bytes_;
+            x_end = x + length;
+            do {
+                a = vmcu_load(x); x += 4;
+                b = vmcu_sxtb16(a, 8);
+                a = vmcu_sxtb16(a, 0);
+                h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+                acc1 = vmcu_smlad(a, h0, acc1);
+                h0 = vmcu_sxtb16(h0, 0);
+                acc0 = vmcu_smlad(a, h0, acc0);
+                acc3 = vmcu_smlad(a, h1, acc3);
+                h1 = vmcu_sxtb16(h1, 0);
+                acc2 = vmcu_smlad(a, h1, acc2);
+                acc1 = vmcu_smlad(b, h2, acc1);
+                h2 = vmcu_sxtb16(h2, 0);
+                acc0 = vmcu_smlad(b, h2, acc0);
+                acc3 = vmcu_smlad(b, h3, acc3);
+                h3 = vmcu_sxtb16(h3, 0);
+                acc2 = vmcu_smlad(b, h3, acc2);
+            } while (x != x_end);
+        } while (row != in_end_);
+        weights_ = w;
+        rest = parameters_;
+        to = out_;
+        acc1 = vmcu_sub(acc1, acc0);
+        acc3 = vmcu_sub(acc3, acc2);
+        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        acc0 = vmcu_shl(acc0, 1);
+        sign = vmcu_add(c, acc0 >> 31);
+        acc0 = vmcu_smmlar(acc0, m, sign);
+        acc0 = acc0 >> shift;
+        acc0 = vmcu_ssat8(acc0, 0);
+        vmcu_store_byte(to, acc0); to += 1;
+        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        acc1 = acc1 >> 7;
+        sign = vmcu_add(c, acc1 >> 31);
+        acc1 = vmcu_smmlar(acc1, m, sign);
+        acc1 = acc1 >> shift;
+        acc1 = vmcu_ssat8(acc1, 0);
+        vmcu_store_byte(to, acc1); to += 1;
+        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        acc2 = vmcu_shl(acc2, 1);
+        sign = vmcu_add(c, acc2 >> 31);
+        acc2 = vmcu_smmlar(acc2, m, sign);
+        acc2 = acc2 >> shift;
+        acc2 = vmcu_ssat8(acc2, 0);
+        vmcu_store_byte(to, acc2); to += 1;
+        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        acc3 = acc3 >> 7;
+        sign = vmcu_add(c, acc3 >> 31);
+        acc3 = vmcu_smmlar(acc3, m, sign);
+        acc3 = acc3 >> shift;
+        acc3 = vmcu_ssat8(acc3, 0);
+        vmcu_store_byte(to, acc3); to += 1;
+        out_ = to;
+        parameters_ = rest;
+        w = weights_;
+    } while (w != weights_end_);
+}
+#endif
+
+static void vector_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
+    const int32_t *parameters)
+{
+    int8_t last[4];
+    matmul_1_2(in, weights + 0, parameters + 0, last, in + 1, 4, weights + 4);
+    memcpy(out + 0, last, 3);
 }
 
 static void softmax_1(const int8_t *const *in, int8_t *out, const int32_t *exps)
@@ -250,7 +879,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
                 }
             }
         }
-        conv_1(in, out, s0_weights, s0_bias, s0_multipliers, s0_shifts);
+        window_dsp_1(in, out, s0_weights, s0_parameters);
         VMCU_DONE(0U, row, out, 8U);
     }
 }
@@ -279,7 +908,7 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
                 }
             }
         }
-        depthwise_1(in, out, s1_weights, s1_bias, s1_multipliers, s1_shifts);
+        taps_dsp_1(in, out, s1_weights);
         VMCU_DONE(1U, row, out, 8U);
     }
 }
@@ -297,7 +926,7 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
         VMCU_READ(in[0], 8U, 1U, (uint32_t)(row));
         in[1] = pool + rows_2[row];
         VMCU_READ(in[1], 8U, 2U, (uint32_t)(row));
-        binary_1(in, out);
+        sum_dsp_1(in, out);
         VMCU_DONE(2U, row, out, 8U);
     }
 }
@@ -373,7 +1002,7 @@ VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
         VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 0;
         VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
-        dense_1(in, out, s6_weights, s6_bias, s6_multipliers, s6_shifts);
+        vector_dsp_1(in, out, s6_weights, s6_parameters);
         VMCU_DONE(6U, row, out, 3U);
     }
 }

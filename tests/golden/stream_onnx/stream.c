@@ -10,6 +10,7 @@
 #include "stream.h"
 #include "stream_data.h"
 #include "vmcu_math.h"
+#include "vmcu_dsp.h"
 
 /* Steps are called from many places: one copy each, not specialised for a caller. */
 #if defined(__clang__)
@@ -47,34 +48,203 @@ typedef char stream_check_states_lie_in_pool[STREAM_STATE_BYTES <= STREAM_POOL_B
 typedef char stream_check_input_lies_in_pool[60 + STREAM_INPUT_BYTES <= STREAM_POOL_BYTES ? 1 : -1];
 typedef char stream_check_output_lies_in_pool[75 + STREAM_OUTPUT_BYTES <= STREAM_POOL_BYTES ? 1 : -1];
 
-static void conv_1(const int8_t *const *in, int8_t *out, const int8_t *weights,
-    const int32_t *bias, const int32_t *multipliers)
+/* One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time. */
+#if defined(VMCU_THUMB2_DSP)
+VMCU_NAKED static void matmul_1_1(
+    const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
+    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
+    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
+    const int32_t *weights_ends_ VMCU_UNUSED)
 {
-    int32_t col;
-    for (col = 0; col < 3; col++) {
-        const int8_t *taps[3];
-        int32_t first = col;
-        int32_t group, ky, kx, t = 0;
-        for (ky = 0; ky < 3; ky++) {
-            for (kx = 0; kx < 1; kx++) {
-                taps[t++] = in[ky] + (first + kx * 1) * 3;
-            }
-        }
-        for (group = 0; group < 1; group++) {
-            int32_t o;
-            for (o = group * 3; o < (group + 1) * 3; o++) {
-                const int8_t *w = weights + o * 27;
-                int32_t acc = bias[o];
-                for (t = 0; t < 3; t++) {
-                    const int8_t *x = taps[t] + group * 3;
-                    int32_t c;
-                    for (c = 0; c < 9; c++) {
-                        acc += x[c] * w[c];
-                    }
-                    w += 9;
+    __asm__(
+        "push {r0-r11, lr}\n"
+        "ldr r1, [sp, #4]\n"
+        "1:\n"
+        "ldr r12, [sp, #8]\n"
+        "ldm r12!, {r4, r5, r6, r7}\n"
+        "str r12, [sp, #8]\n"
+        "ldr lr, [sp, #0]\n"
+        "2:\n"
+        "ldr r0, [lr], #4\n"
+        "ldr r2, [sp, #56]\n"
+        "add r12, r0, r2\n"
+        "3:\n"
+        ".rept 2\n"
+        "ldr r2, [r0], #4\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "sxtb16 r2, r2\n"
+        "ldm r1!, {r8, r9, r10, r11}\n"
+        "smlad r5, r2, r8, r5\n"
+        "sxtb16 r8, r8\n"
+        "smlad r4, r2, r8, r4\n"
+        "smlad r7, r2, r9, r7\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r2, r9, r6\n"
+        "smlad r5, r3, r10, r5\n"
+        "sxtb16 r10, r10\n"
+        "smlad r4, r3, r10, r4\n"
+        "smlad r7, r3, r11, r7\n"
+        "sxtb16 r11, r11\n"
+        "smlad r6, r3, r11, r6\n"
+        ".endr\n"
+        "cmp r0, r12\n"
+        "bne 3b\n"
+        "ldr r2, [r0, #-3]\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "sxtb16 r2, r2\n"
+        "ldm r1!, {r8, r9, r10, r11}\n"
+        "smlad r5, r2, r8, r5\n"
+        "sxtb16 r8, r8\n"
+        "smlad r4, r2, r8, r4\n"
+        "smlad r7, r2, r9, r7\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r2, r9, r6\n"
+        "smlad r5, r3, r10, r5\n"
+        "sxtb16 r10, r10\n"
+        "smlad r4, r3, r10, r4\n"
+        "smlad r7, r3, r11, r7\n"
+        "sxtb16 r11, r11\n"
+        "smlad r6, r3, r11, r6\n"
+        "ldr r3, [sp, #52]\n"
+        "cmp lr, r3\n"
+        "bne 2b\n"
+        "ldr r0, [sp, #8]\n"
+        "ldr lr, [sp, #12]\n"
+        "sub r5, r5, r4\n"
+        "sub r7, r7, r6\n"
+        "ldm r0!, {r2, r3, r12}\n"
+        "smmla r4, r4, r2, r12\n"
+        "ssat r4, #8, r4, asr #7\n"
+        "strb r4, [lr], #1\n"
+        "asr r5, r5, #8\n"
+        "smmla r5, r5, r3, r12\n"
+        "ssat r5, #8, r5, asr #7\n"
+        "strb r5, [lr], #1\n"
+        "ldm r0!, {r2, r3}\n"
+        "smmla r6, r6, r2, r12\n"
+        "ssat r6, #8, r6, asr #7\n"
+        "strb r6, [lr], #1\n"
+        "asr r7, r7, #8\n"
+        "smmla r7, r7, r3, r12\n"
+        "ssat r7, #8, r7, asr #7\n"
+        "strb r7, [lr], #1\n"
+        "str lr, [sp, #12]\n"
+        "str r0, [sp, #8]\n"
+        "ldr r2, [sp, #60]\n"
+        "cmp r1, r2\n"
+        "bne 1b\n"
+        "add sp, #16\n"
+        "pop {r4-r11, pc}\n"
+    );
+}
+#else
+static void matmul_1_1(
+    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
+    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+{
+    const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
+    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
+    const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
+    int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
+    int32_t a, b, length, m, n, add;
+    const int8_t *x, *w, *x_end, *start, *rest;
+    int8_t *to;
+    const int8_t *const *row;
+    int32_t rept;
+    w = weights_;
+    do {
+        start = parameters_;
+        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
+        parameters_ = start;
+        row = in_;
+        do {
+            x = *row++;
+            length = row_bytes_;
+            x_end = x + length;
+            do {
+                for (rept = 0; rept < 2; rept++) {
+                    a = vmcu_load(x); x += 4;
+                    b = vmcu_sxtb16(a, 8);
+                    a = vmcu_sxtb16(a, 0);
+                    h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+                    acc1 = vmcu_smlad(a, h0, acc1);
+                    h0 = vmcu_sxtb16(h0, 0);
+                    acc0 = vmcu_smlad(a, h0, acc0);
+                    acc3 = vmcu_smlad(a, h1, acc3);
+                    h1 = vmcu_sxtb16(h1, 0);
+                    acc2 = vmcu_smlad(a, h1, acc2);
+                    acc1 = vmcu_smlad(b, h2, acc1);
+                    h2 = vmcu_sxtb16(h2, 0);
+                    acc0 = vmcu_smlad(b, h2, acc0);
+                    acc3 = vmcu_smlad(b, h3, acc3);
+                    h3 = vmcu_sxtb16(h3, 0);
+                    acc2 = vmcu_smlad(b, h3, acc2);
                 }
-                out[col * 3 + o] = vmcu_requant_onnx(acc, multipliers[0], 448, 7, -128, 127);
+            } while (x != x_end);
+            a = vmcu_load(x + -3);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+            acc1 = vmcu_smlad(a, h0, acc1);
+            h0 = vmcu_sxtb16(h0, 0);
+            acc0 = vmcu_smlad(a, h0, acc0);
+            acc3 = vmcu_smlad(a, h1, acc3);
+            h1 = vmcu_sxtb16(h1, 0);
+            acc2 = vmcu_smlad(a, h1, acc2);
+            acc1 = vmcu_smlad(b, h2, acc1);
+            h2 = vmcu_sxtb16(h2, 0);
+            acc0 = vmcu_smlad(b, h2, acc0);
+            acc3 = vmcu_smlad(b, h3, acc3);
+            h3 = vmcu_sxtb16(h3, 0);
+            acc2 = vmcu_smlad(b, h3, acc2);
+        } while (row != in_end_);
+        rest = parameters_;
+        to = out_;
+        acc1 = vmcu_sub(acc1, acc0);
+        acc3 = vmcu_sub(acc3, acc2);
+        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        acc0 = vmcu_smmla(acc0, m, add);
+        acc0 = vmcu_ssat8(acc0, 7);
+        vmcu_store_byte(to, acc0); to += 1;
+        acc1 = acc1 >> 8;
+        acc1 = vmcu_smmla(acc1, n, add);
+        acc1 = vmcu_ssat8(acc1, 7);
+        vmcu_store_byte(to, acc1); to += 1;
+        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        acc2 = vmcu_smmla(acc2, m, add);
+        acc2 = vmcu_ssat8(acc2, 7);
+        vmcu_store_byte(to, acc2); to += 1;
+        acc3 = acc3 >> 8;
+        acc3 = vmcu_smmla(acc3, n, add);
+        acc3 = vmcu_ssat8(acc3, 7);
+        vmcu_store_byte(to, acc3); to += 1;
+        out_ = to;
+        parameters_ = rest;
+    } while (w != weights_end_);
+}
+#endif
+
+static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
+    const int32_t *parameters)
+{
+    int32_t pixel;
+    for (pixel = 0; pixel < 3; pixel += 1) {
+        int8_t *to[1];
+        int32_t which;
+        int8_t last[1][4];
+        for (which = 0; which < 1; which++) {
+            int32_t col = pixel + which;
+            int32_t first = col;
+            int32_t ky, count = 3, bytes = 8;
+            const int8_t *runs[3];
+            to[which] = out + col * 3;
+            for (ky = 0; ky < 3; ky++) {
+                runs[ky] = in[ky] + first * 3;
             }
+            matmul_1_1(runs, weights + 0, parameters + 0, last[0], runs + count, bytes, weights + 36);
+        }
+        for (which = 0; which < 1; which++) {
+            memcpy(to[which] + 0, last[which], 3);
         }
     }
 }
@@ -103,7 +273,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + 0 + (row + i) * 15;
             VMCU_READ(in[i], 15U, owners_2[(row + i) * 2], owners_2[(row + i) * 2 + 1]);
         }
-        conv_1(in, out, s0_weights, s0_bias, s0_multipliers);
+        window_dsp_1(in, out, s0_weights, s0_parameters);
         VMCU_DONE(0U, row, out, 9U);
     }
 }

@@ -87,14 +87,14 @@ def test_every_budget_is_kept_with_the_real_stack() -> None:
         before = estimated
         seen.append(model.compiled.plan.pool_bytes)
         ram = used - 1  # the plan that was chosen does not fit any more
-    assert seen[:2] == [12992, 4928] and seen[-1] == least and seen == sorted(seen, reverse=True)
+    assert seen[0] == choose(found, "speed").pool_bytes > 12992 > seen[1] and seen[-1] == least
 
 
 @pytest.mark.qemu
 def test_run_and_verify_keep_the_budget() -> None:
     need("gcc", "qemu")
     options = (MODELS / "mnist_cnn" / "model.onnx", "-t", "cortex-m4", "--ram", "5100", "--json")
-    assert command("run", *options).json["ram_total_bytes"] == 5080
+    assert 4752 < command("run", *options).json["ram_total_bytes"] <= 5100
     streams = command("run", *options, "--stream-input", "--optimize", "ram")
     assert streams.code == 0 and streams.json["ram_total_bytes"] < 4752
     assert command("verify", *options, "--optimize", "balanced").code == 0

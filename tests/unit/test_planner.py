@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_ties_go_to_the_cheaper_plan() -> None:
     """hello_world-like: three schedules, one pool."""
     graph = load(MODELS / "mnist_cnn" / "model.onnx")
     schedule = layer_by_layer(graph)
-    dear = Candidate("dear", Schedule(graph, schedule.steps, schedule.tasks * 2, schedule.aliases, ()))
+    dear = Candidate("dear", replace(schedule, tasks=schedule.tasks * 2, stages=()))
     cheap = Candidate("cheap", schedule)
     for one in (dear, cheap):
         one.__dict__.update(bound_bytes=100, plan=cheap.plan)
@@ -143,8 +144,8 @@ def test_the_older_interface() -> None:
     graph = load(MODELS / "mnist_cnn" / "model.onnx")
     least, fastest = choose(found).pool_bytes, choose(found, "speed").pool_bytes
     assert make_best_plan(graph).pool_bytes == least < 4592  # without tiles
-    assert make_best_plan(graph, "speed").pool_bytes == fastest == 12992
-    assert make_best_plan(graph, "speed", fastest - 1).pool_bytes == 4928
+    assert make_best_plan(graph, "speed").pool_bytes == fastest > 12992  # with working memory
+    assert least < make_best_plan(graph, "speed", fastest - 1).pool_bytes < 12992
     assert make_best_plan(graph, "speed", 100).pool_bytes == least
 
 

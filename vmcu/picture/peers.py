@@ -16,6 +16,7 @@ from vmcu.ir.quantized import QuantizedGraph, Tensor
 from vmcu.memory.plan import MemoryPlan, lower_bound
 from vmcu.ops.base import QOp
 from vmcu.ops.conv import Conv2D
+from vmcu.ops.copy_columns import CopyColumns
 from vmcu.schedule.schedule import layer_by_layer
 
 ALIGNMENT = 16
@@ -102,8 +103,11 @@ def whole_tensors(graph: QuantizedGraph) -> list[Buffer]:
     sums: dict[str, tuple[str, ...]] = {}
     clock = count()
     for op in graph.ops:
-        if op.accumulates:
+        copied = isinstance(op, CopyColumns) and len(op.inputs) == 1  # a streamed input, cut into tiles
+        if copied or op.accumulates:
             sums[op.output] = op.inputs
+        if copied:
+            continue
         if op.accumulates or op.is_input or op.is_output or op.output in stored:
             continue
         reads = [name for given in op.inputs for name in sums.get(given, (given,))]

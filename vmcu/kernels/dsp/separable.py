@@ -52,7 +52,7 @@ def depthwise_kernels(
     if int(np.abs(weights.astype(np.int64)).max()) << scaled.rescale.pre >= 1 << 15:
         return ()  # they are shifted ahead
     rescale = scaled.rescale
-    in_cols, out_cols = int(str(where["in_cols"])), int(str(where["out_cols"]))
+    in_cols, out_cols = int(str(where["tile_cols"])), int(str(where["out_cols"]))
     starts = [*range(0, channels - LANES + 1, LANES), *([channels - LANES] if channels % LANES else [])]
     taps = kh * kw + kh * kw % 2
     per_group = LANES * (1 + taps // 2 + rescale.words)

@@ -17,7 +17,7 @@ from vmcu.quant.requantise import TFLM_LEFT_SHIFT, Sum
 
 WORD = 4
 HALF = 1 << 30  # the multiplier 0.5
-AROUND = 30  # instructions of the C around the routine
+AROUND = 20  # instructions of the C around the routine
 
 Role = Literal["shifted", "rounded"]
 
@@ -30,12 +30,13 @@ def sum_kernels(total: Sum, zeros: tuple[int, int], count: int) -> tuple[Kernel,
     """
     if count < WORD:
         return ()
-    made = _onnx(total, zeros, count) if total.numerics == "onnx" else _tflm(total, zeros, count)
-    if made is None:
+    make = _onnx if total.numerics == "onnx" else _tflm
+    made, last = make(total, zeros, count), make(total, zeros, WORD)
+    if made is None or last is None:
         return ()
     routine, numbers = made
     context = {"whole": count // WORD * WORD, "part": count % WORD, "last": count - WORD, "numbers": numbers}
-    work = routine.instructions * (1 + (count % WORD > 0)) + AROUND
+    work = routine.instructions + AROUND + (last[0].instructions + AROUND) * (count % WORD > 0)
     return (Kernel("sum_dsp", context, functions={"add": routine.function}, instructions=work),)
 
 

@@ -100,7 +100,7 @@ def window_kernels(
         kw,
         channels,
         stride,
-        int(str(where["in_cols"])),
+        int(str(where["tile_cols"])),  # of what a row pointer points to
         int(str(where["out_cols"])),
         bool(where["padded_cols"]),
         where["tiles"] != 1 or where["dilation"] != 1,

@@ -56,7 +56,7 @@ def find_fronts(
     for name, one in (("resident", graph), ("streamed", streaming)):
         candidates = list_candidates(one, core, allow_recompute)
         plans = pareto(candidates)
-        chosen = {wish: choose(candidates, wish, limit) for wish in WISHES}
+        chosen = {wish: choose(plans, wish, limit) for wish in WISHES}
         wishes = tuple(
             tuple(w for w in WISHES if _same(chosen[w], plan) and (limit is None or plan.pool_bytes <= limit))
             for plan in plans

@@ -25,7 +25,7 @@ from vmcu.targets import load_target
 
 Optimise = Literal["ram", "balanced", "speed"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
-MOST_PLACED = 14  # candidates that are placed for the smallest pool, those of the least lower bounds
+MOST_PLACED = 4  # candidates that are placed for the smallest pool, those of the least lower bounds
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
 MOST_TILED = 3  # schedules with tiles
 HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller

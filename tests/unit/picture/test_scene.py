@@ -47,8 +47,7 @@ def scratch_of(plan: MemoryPlan) -> list[Row]:
     for step, address in plan.scratch.items():
         tasks = {t for t, task in enumerate(plan.schedule.tasks) if task.step == step}
         size, lives = plan.schedule.kernels[step].scratch_bytes, plan.scratch_lives[step]
-        assert tasks <= {t for first, last in lives for t in range(first, last + 1)}
-        assert {first for first, _ in lives} | {last for _, last in lives} <= tasks
+        assert [t for first, last in lives for t in range(first, last + 1)] == sorted(tasks)
         found += [("", address, size, first, last) for first, last in lives]
     return found
 

@@ -22,7 +22,9 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-SEARCH_WORK = 13_000_000  # neighbours looked at, per search: a few seconds
+SEARCH_WORK = 13_000_000  # neighbours looked at, per search: about a second
+FINE = 1.025  # end / lower bound above which it is searched longer
+LONGER = 2.5  # by that factor
 RESTARTS = 4
 MOST_EVALUATIONS = 500  # per search, however small the network is
 FEW = 48  # neighbours up to which plain Python is faster than NumPy
@@ -30,6 +32,7 @@ TIGHT = (0.5, 0.8, 0.9, 0.95, 0.99)  # shares of the lower bound: what lives at 
 PERIOD = 50  # tasks; lives that differ by less count as equally long
 LONG = (1 / 200, 1 / 50)  # shares of all tasks: a life longer than that is long
 SHORT_PERIOD = 20  # tasks; short lives that differ by less count as equally long
+NOWHERE = 1 << 48  # address of what is not yet placed
 TINY = 1e-300  # in place of a random number that is zero
 
 
@@ -86,12 +89,12 @@ def place_blocks(blocks: Sequence[Block], bound: int, search: bool = True) -> Pl
         search: False: only the simple orders are tried, in a fraction of the time.
     """
     puzzle = _puzzle(tuple(blocks), bound)
-    best = puzzle.starts[0].placement()
-    for improve in (_search_tensors, _search_blocks) if search else ():
+    best = puzzle.starts[0]
+    for improve in (_search_tensors, _search_blocks, _search_longer) if search else ():
         if best.end <= bound:
             break
-        best = min(best, improve(puzzle), key=lambda p: p.end)
-    return best
+        best = min(best, improve(puzzle, best), key=lambda fit: fit.end)
+    return best.placement()
 
 
 def neighbours(blocks: Sequence[Block]) -> list[Intervals]:
@@ -121,10 +124,10 @@ def neighbours(blocks: Sequence[Block]) -> list[Intervals]:
         simple = np.setdiff1d(simple, apart, assume_unique=True)
         others, lows, highs = [simple], [-np.full(len(simple), size[i])], [size[simple]]
         for j in complex_.tolist():
-            pairs = _forbidden(parts[i], parts[j])
-            others.append(np.full(len(pairs), j))
-            lows.append(np.array([low for low, _ in pairs], np.int64))
-            highs.append(np.array([high for _, high in pairs], np.int64))
+            low, high = _forbidden(parts[i], parts[j])
+            others.append(np.full(len(low), j))
+            lows.append(low)
+            highs.append(high)
         found.append((np.concatenate(others), np.concatenate(lows), np.concatenate(highs)))
     return found
 
@@ -140,8 +143,8 @@ def _any_meet(a: Numbers, b: Numbers) -> bool:
     return bool(_meet(a, b[:, 2], b[:, 3]).any())
 
 
-def _forbidden(a: Numbers, b: Numbers) -> list[tuple[int, int]]:
-    """Open intervals of (address of a) - (address of b) in which parts alive together overlap.
+def _forbidden(a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
+    """Open intervals of (address of a) - (address of b) in which parts alive together overlap: lows and highs.
 
     Shapes: parts of two blocks, (n, 4).
     """
@@ -149,14 +152,10 @@ def _forbidden(a: Numbers, b: Numbers) -> list[tuple[int, int]]:
     in_a, in_b = (a[n] if k == 0 else b[n] for k, n in enumerate(np.nonzero(together)))
     lows, highs = in_b[:, 0] - in_a[:, 0] - in_a[:, 1], in_b[:, 0] + in_b[:, 1] - in_a[:, 0]
     order = np.lexsort((highs, lows))
-    found = zip(lows[order].tolist(), highs[order].tolist(), strict=True)
-    merged: list[tuple[int, int]] = []
-    for low, high in found:
-        if merged and low < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-        else:
-            merged.append((low, high))
-    return merged
+    lows, ends = lows[order], np.maximum.accumulate(highs[order])
+    # What does not reach into any interval before it begins a new one; each ends where the next begins.
+    begins = np.flatnonzero(np.concatenate(([True], lows[1:] >= ends[:-1]))) if len(lows) else order
+    return lows[begins], ends[np.append(begins[1:], len(lows)) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +242,18 @@ class _Puzzle:
 
     @cached_property
     def starts(self) -> list[_Fit]:
-        """The orders worth starting from, all blocks from below; the best first."""
-        found = [self.refit(order, self.low, None, lambda: inf) for order in self.orders()]
-        return sorted((fit for fit in found if fit is not None), key=lambda fit: fit.end)
+        """The best `RESTARTS` of the orders worth starting from, all blocks from below; the best first."""
+        found: list[_Fit] = []
+
+        def worst() -> float:
+            return found[-1].end if len(found) == RESTARTS else inf
+
+        for order in self.orders():
+            if (fit := self.refit(order, self.low, None, worst)) is not None:
+                found.append(fit)
+                found.sort(key=lambda fit: fit.end)
+                del found[RESTARTS:]
+        return found
 
     def refit(
         self, order: Sequence[int], high: Sequence[bool], like: _Fit | None, limit: Callable[[], float]
@@ -257,13 +265,13 @@ class _Puzzle:
             high: which blocks look from the lower bound downwards; where nothing is free below it they
                 look upwards like the others.
             like: an earlier result: what is placed as there is copied.
-            limit: asked once, as soon as the end exceeds that of `like`: None is returned where the end
-                exceeds this limit.
+            limit: asked once, as soon as the end exceeds that of `like` (if there is one): None is returned where
+                the end exceeds this limit.
         """
         addresses = [-1] * len(self.blocks)
         ends: list[int] = []
         end = same = 0
-        stop: float = inf
+        stop: float = -1
         if like is not None:
             stop = like.end
             for i, j in zip(order, like.order, strict=True):
@@ -275,6 +283,7 @@ class _Puzzle:
             end = ends[-1] if ends else 0
         asked = False
         placed = np.array(addresses, np.int64)
+        placed[placed < 0] = NOWHERE
         for i in islice(order, same, None):
             size = self.sizes[i]
             few = self.few[i]
@@ -319,31 +328,36 @@ class _Puzzle:
         return address
 
     def _far_fit(self, i: int, high: bool, addresses: Numbers) -> int:
-        """The same for many neighbours at once; `addresses` are -1 for those not yet placed."""
+        """The same for many neighbours at once; `addresses` are `NOWHERE` for those not yet placed."""
         others, lows, ups = self.near[i]
         at = addresses[others]
-        known = at >= 0
-        at = at[known]
-        if not len(at):
-            return max(0, (self.bound - self.sizes[i]) // self.aligns[i] * self.aligns[i]) if high else 0
-        low, up, align = at + lows[known], at + ups[known], self.aligns[i]
+        low, up, align = at + lows, at + ups, self.aligns[i]
         # Sorted along the way, the address that precedes an interval is the extreme of those before it; it
-        # stands where the next interval does not touch it.
+        # stands where the next interval does not touch it. Intervals nowhere touch none.
+        seen = np.empty(len(at) + 1, np.int64)
         if high:
-            start = (self.bound - self.sizes[i]) // align * align
+            seen[0] = (self.bound - self.sizes[i]) // align * align
             order = (-up).argsort(kind="stable")
-            seen = np.minimum.accumulate(np.concatenate(([start], low[order] // align * align)))
-            address = int(seen[int(free[0]) if len(free := np.flatnonzero(up[order] <= seen[:-1])) else -1])
-            if address >= 0:
+            seen[1:] = low[order] // align * align
+            np.minimum.accumulate(seen, out=seen)
+            if (address := _first(seen, up[order] <= seen[:-1])) >= 0:
                 return address
         order = low.argsort(kind="stable")
-        seen = np.maximum.accumulate(np.concatenate(([0], -(-up[order] // align) * align)))
-        return int(seen[int(free[0]) if len(free := np.flatnonzero(low[order] >= seen[:-1])) else -1])
+        seen[0] = 0
+        seen[1:] = up[order] if align == 1 else -(-up[order] // align) * align
+        np.maximum.accumulate(seen, out=seen)
+        return _first(seen, low[order] >= seen[:-1])
 
 
-@lru_cache(maxsize=2)
+def _first(addresses: Numbers, free: NDArray[np.bool_]) -> int:
+    """The first address that is free, or the last."""
+    at = int(free.argmax())
+    return int(addresses[at if free[at] else -1])
+
+
+@lru_cache(maxsize=4)
 def _puzzle(blocks: tuple[Block, ...], bound: int) -> _Puzzle:
-    """Kept for the search that may follow a quick placement of the same blocks."""
+    """Kept for the search that may follow quick placements."""
     return _Puzzle(blocks, bound)
 
 
@@ -356,7 +370,7 @@ def _upper(interval: tuple[int, int]) -> int:
     return interval[1]
 
 
-def _search_tensors(puzzle: _Puzzle) -> Placement:
+def _search_tensors(puzzle: _Puzzle, best: _Fit) -> _Fit:
     """Anneals priorities and sides of tensors."""
     random = Random(1)
     names = list(dict.fromkeys(b.key for b in puzzle.blocks))
@@ -380,13 +394,12 @@ def _search_tensors(puzzle: _Puzzle) -> Placement:
         assert start is not None
         starts.append((start, both, base))
     starts.sort(key=lambda s: s[0].end)
-    best = starts[0][0]
     for current, side, base in starts[:RESTARTS]:
         priority, heat = [0] * len(names), 0.01 * puzzle.bound
         guilty = _sticking_out(puzzle, current, tensor)
         for _ in range(puzzle.evaluations // RESTARTS):
             if best.end <= puzzle.bound:
-                return best.placement()
+                return best
             chosen = (
                 random.choice(guilty) if guilty and random.random() < 0.6 else random.randrange(len(names))
             )
@@ -406,7 +419,7 @@ def _search_tensors(puzzle: _Puzzle) -> Placement:
                 guilty = _sticking_out(puzzle, current, tensor)
                 best = min(best, found, key=lambda p: p.end)
             heat = max(heat * 0.985, puzzle.bound * 0.0005)
-    return best.placement()
+    return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,28 +440,35 @@ def _sticking_out(puzzle: _Puzzle, fit: _Fit, tensor: Sequence[int]) -> list[int
     return sorted({t for t, address, size in ends if address + size > puzzle.bound})
 
 
-def _search_blocks(puzzle: _Puzzle) -> Placement:
-    """Moves single blocks forward in the order."""
+def _search_blocks(puzzle: _Puzzle, best: _Fit) -> _Fit:
+    """Moves single blocks forward in the order, from the two most promising starts."""
     random = Random(2)
+    for start in puzzle.starts[:2]:
+        best = min(best, _move_blocks(puzzle, start, puzzle.evaluations // 2, random), key=lambda f: f.end)
+    return best
+
+
+def _search_longer(puzzle: _Puzzle, best: _Fit) -> _Fit:
+    """Goes on with the best there is, where that is still far from the lower bound."""
+    if best.end <= puzzle.bound * FINE:
+        return best
+    return _move_blocks(puzzle, best, int(puzzle.evaluations * LONGER), Random(3))
+
+
+def _move_blocks(puzzle: _Puzzle, current: _Fit, evaluations: int, random: Random) -> _Fit:
+    """Moves blocks that stick out, and some others, forward; keeps what is not worse."""
     count = len(puzzle.blocks)
-    known = puzzle.starts
-    best = known[0]
-    for start in known[:2]:
-        current = start
-        for _ in range(puzzle.evaluations // 2):
-            if best.end <= puzzle.bound:
-                return best.placement()
-            limit = max(puzzle.bound, current.end - random.choice((1, 200, 500, 1000)))
-            guilty = [i for i in range(count) if current.addresses[i] + puzzle.sizes[i] > limit]
-            trial = list(current.order)
-            for _ in range(random.choice((1, 1, 2, 4))):
-                chosen = (
-                    random.choice(guilty) if guilty and random.random() < 0.8 else random.randrange(count)
-                )
-                position = trial.index(chosen)
-                trial.insert(random.randrange(position + 1), trial.pop(position))
-            found = puzzle.refit(trial, puzzle.low, current, lambda: -inf)
-            if found is not None:
-                current = found
-            best = min(best, current, key=lambda p: p.end)
-    return best.placement()
+    for _ in range(evaluations):
+        if current.end <= puzzle.bound:
+            break
+        limit = max(puzzle.bound, current.end - random.choice((1, 200, 500, 1000)))
+        guilty = [i for i in range(count) if current.addresses[i] + puzzle.sizes[i] > limit]
+        trial = list(current.order)
+        for _ in range(random.choice((1, 1, 2, 4))):
+            chosen = random.choice(guilty) if guilty and random.random() < 0.8 else random.randrange(count)
+            position = trial.index(chosen)
+            trial.insert(random.randrange(position + 1), trial.pop(position))
+        found = puzzle.refit(trial, current.high, current, lambda: -inf)
+        if found is not None:
+            current = found
+    return current

@@ -87,9 +87,12 @@ def _schedule(
         assert stage is not None
         order += stage.order
     # Steps of which nobody needs a row disappear, and the others close up.
-    used = sorted({s for s, _ in order})
+    used = sorted({flow.step_of[t] for t in order})
     number = {s: n for n, s in enumerate(used)}
-    tasks = tuple(Task(number[s], t, tuple(flow.segments[i] for i in flow.reads[s][t])) for s, t in order)
+    tasks = tuple(
+        Task(number[s], t - flow.starts[s], tuple(flow.segments[i] for i in flow.reads[t]))
+        for t, s in ((t, flow.step_of[t]) for t in order)
+    )
     left = [tuple(bisect_left(used, edge) for edge in stage) for stage in stages]
     steps = tuple(flow.steps[s] for s in used)
     return Schedule(

@@ -9,13 +9,13 @@ A row that the caller is to receive is handed out as soon as it is made: that ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from vmcu.schedule.flow import Flow
 
-Order = list[tuple[int, int]]  # (step, task)
+Order = list[int]  # tasks, as `Flow` numbers them
 WEIGHTS = (0.1, 0.8, 0.02, 0.0)
 
 
@@ -60,75 +60,86 @@ def _stream(flow: Flow, first: int, end: int, before: int, limit: float, in_orde
         in_order: the tasks of every step ascend; else only where they have to.
     """
     reads, writes, sources, needed = flow.reads, flow.writes, flow.sources, flow.needed
-    sizes, maker, last_step, scratch = flow.sizes, flow.maker, flow.last_step, flow.scratch
-    done = [bytearray(len(tasks)) for tasks in writes[:end]]
-    ordered = [in_order or flow.in_order[s] for s in range(end)]
-    order: Order = []
+    sizes, maker, last_step, step_of, scratch = (
+        flow.sizes,
+        flow.maker,
+        flow.last_step,
+        flow.step_of,
+        flow.scratch,
+    )
+    previous = flow.previous if in_order else flow.previous_in_order
+    starts, uses, at_once = flow.starts, flow.uses, flow.at_once
+    # What lies before the stage is done, and so is "no task", the last number of all.
+    done = bytearray(b"\1") * starts[first] + bytearray(starts[-1] - starts[first]) + b"\1"
+    order: list[int] = []
     live = peak = before
     own, most = [0] * end, [0] * end  # per step: bytes of its rows alive, and the most there were
-    left: dict[int, int] = {}  # reads of a segment that are still to come, for those that die in this stage
-    for step, tasks in _wanted(flow, first, end):
-        for task in tasks:
-            stack = [(step, task)] if needed[step][task] else []  # networks are deeper than Python's stack
-            while stack:
-                s, t = stack[-1]
-                if done[s][t]:
-                    stack.pop()
-                    continue
-                if ordered[s] and (previous := flow.previous[s][t]) >= 0 and not done[s][previous]:
-                    stack.append((s, previous))
-                    continue
-                for source in sources[s][t]:
-                    if source[0] >= first and not done[source[0]][source[1]]:
-                        stack.append(source)
-                        break
-                else:
-                    stack.pop()
-                    done[s][t] = 1
-                    order.append((s, t))
-                    written = writes[s][t]
-                    if written not in left and maker[written][0] == s:
-                        left[written] = sum(n for reader, n in flow.readers[written] if reader < end)
-                        live += sizes[written]
-                        own[s] += sizes[written]
-                        if own[s] > most[s]:
-                            most[s] = own[s]
-                    if live + scratch[s] > peak:
-                        peak = live + scratch[s]
-                        if peak > limit:
-                            return None
-                    for segment in reads[s][t]:
-                        if last_step[segment] >= end:
-                            continue
-                        if segment not in left:
-                            left[segment] = sum(n for reader, n in flow.readers[segment] if reader >= first)
-                        left[segment] -= 1
-                        if left[segment] == 0:
-                            live -= sizes[segment]
-                            own[maker[segment][0]] -= sizes[segment]
-                    if last_step[written] < s:  # nobody reads it
-                        live -= sizes[written]
-                        own[s] -= sizes[written]
-                    if maker[written] == (s, t):
-                        stack += [follower for follower in flow.at_once[written] if follower[0] < end]
-    inside = (n for n in range(first, end) if any(last_step[g] < end for g in writes[n]))
+    left = [-1] * len(sizes)  # reads of a segment that are still to come, for those that die in this stage
+    for task in _wanted(flow, first, end):
+        stack = [task] if needed[task] else []  # networks are deeper than Python's stack
+        while stack:
+            task = stack[-1]
+            if done[task]:
+                stack.pop()
+                continue
+            if not done[previous[task]]:
+                stack.append(previous[task])
+                continue
+            for source in sources[task]:
+                if not done[source]:
+                    stack.append(source)
+                    break
+            else:
+                stack.pop()
+                done[task] = 1
+                order.append(task)
+                step, written = step_of[task], writes[task]
+                if left[written] < 0 and step_of[maker[written]] == step:
+                    left[written] = uses[written]  # counts only if all its readers are in this stage
+                    live += sizes[written]
+                    own[step] += sizes[written]
+                    if own[step] > most[step]:
+                        most[step] = own[step]
+                if live + scratch[step] > peak:
+                    peak = live + scratch[step]
+                    if peak > limit:
+                        return None
+                for segment in reads[task]:
+                    if last_step[segment] >= end:
+                        continue
+                    if left[segment] < 0:
+                        left[segment] = sum(n for reader, n in flow.readers[segment] if reader >= first)
+                    left[segment] -= 1
+                    if left[segment] == 0:
+                        live -= sizes[segment]
+                        own[step_of[maker[segment]]] -= sizes[segment]
+                if last_step[written] < step:  # nobody reads it
+                    live -= sizes[written]
+                    own[step] -= sizes[written]
+                if maker[written] == task and at_once[written]:
+                    stack += [follower for follower in at_once[written] if step_of[follower] < end]
+    inside = (
+        n for n in range(first, end) if any(last_step[g] < end for g in writes[starts[n] : starts[n + 1]])
+    )
     return Streamed(order, peak, sum(most[n] for n in inside))
 
 
-def _wanted(flow: Flow, first: int, end: int) -> Iterable[tuple[int, Iterable[int]]]:
-    """Steps of a stage and tasks of them, the last step in front: that one is to advance, and pulls the others.
+def _wanted(flow: Flow, first: int, end: int) -> Iterator[int]:
+    """Tasks of a stage in the order in which they are to be done: those of the last step, which pull the others, first.
 
     If it hands rows to the caller, others that do so advance with it, each in proportion to its rows; and so do all that
     nobody in the stage reads, where they are to go abreast.
     """
-    counts = [len(tasks) for tasks in flow.writes[:end]]
+    starts = flow.starts
     if flow.hands_out[end - 1] or flow.abreast:
         steps = range(first, end) if flow.abreast else range(end - 1, first - 1, -1)
         ends = [s for s in steps if _is_end(flow, s, end)]
         if len(ends) > 1:
-            rows = sorted((t / counts[s], n, t) for n, s in enumerate(ends) for t in range(counts[s]))
-            yield from ((ends[n], (t,)) for _, n, t in rows)
-    yield from ((step, range(counts[step])) for step in (end - 1, *range(first, end - 1)))
+            counts = [starts[s + 1] - starts[s] for s in ends]
+            rows = sorted((t / count, n, t) for n, count in enumerate(counts) for t in range(count))
+            yield from (starts[ends[n]] + t for _, n, t in rows)
+    for step in (end - 1, *range(first, end - 1)):
+        yield from range(starts[step], starts[step + 1])
 
 
 def _is_end(flow: Flow, step: int, end: int) -> bool:
@@ -136,15 +147,16 @@ def _is_end(flow: Flow, step: int, end: int) -> bool:
         return flow.hands_out[step]
     if flow.steps[step].at_once and not flow.hands_out[step]:
         return False
-    return all(reader >= end for segment in flow.writes[step] for reader, _ in flow.readers[segment])
+    written = flow.writes[flow.starts[step] : flow.starts[step + 1]]
+    return all(reader >= end for segment in written for reader, _ in flow.readers[segment])
 
 
 def live_at_boundary(flow: Flow, boundary: int) -> int:
     """Bytes alive between step `boundary` - 1 and step `boundary`, everything before it being done."""
     return sum(
         size
-        for size, (maker, task), last in zip(flow.sizes, flow.maker, flow.last_step, strict=True)
-        if maker < boundary <= last and (maker < 0 or flow.needed[maker][task])
+        for size, maker, last in zip(flow.sizes, flow.maker, flow.last_step, strict=True)
+        if flow.step_of[maker] < boundary <= last and flow.needed[maker]
     )
 
 

@@ -837,7 +837,7 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 3: MaxPool n53
- * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 0..227. */
+ * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 8..227. */
 VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[2];

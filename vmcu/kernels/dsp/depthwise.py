@@ -6,9 +6,10 @@ channels. Two ways:
 * **planes**: four channels of all the rows that an output row reads are written to scratch as planes of halfwords. A word
   is then two neighbouring columns of a channel, and serves all taps and all output pixels that meet it: an even pixel of a 3-tap
   filter is SMLAD(p0, (k0, k1)) + SMLABT(p1, (k1, k2)), the odd one beside it SMLATB(p0, (k0, k1)) + SMLAD(p1, (k1, k2)).
-* **taps**: for every pixel, its taps two by two; no scratch, any geometry.
+* **taps**: for every pixel, tap by tap: SMLABB and SMLATT take the halves that SXTB16 leaves of four channels. No scratch, any
+  geometry, and weights stay bytes.
 
-Weights are halfwords in the order of use, then the bias and the requantisation of each channel.
+Weights come in the order of use, those of planes as halfwords, with the bias and the requantisation of each channel.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ FAR_PAIR = 1020  # of LDRD
 HALVES: tuple[Literal["bb", "bt", "tb", "tt"], ...] = ("bb", "bt", "tb", "tt")
 REGISTERS_FOR_ROWS = 12  # all but the pointers to pixels and weights
 MOST_PIXELS = 6  # at once
+MOST_TAPS = 9  # of `filter_taps` that are unrolled
 POSITION, STOP = 12, 13  # registers, where they are free
 
 
@@ -396,12 +398,12 @@ def pack_planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) ->
 def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
     """Computes `groups` times four neighbouring channels of one pixel.
 
-    The function is f(taps, weights, out, channel, taps_end, weights_end): an even number of pointers to the input's pixels,
-    and the first channel.
+    The function is f(taps, weights, out, channel, taps_end, weights_end): pointers to the input's pixels, and the first
+    channel.
     """
     p = Program(
         "filter_taps",
-        ["Four channels at a time of one pixel, its taps two by two."],
+        ["Four channels at a time of one pixel, tap by tap."],
         [
             *(("taps", "const int8_t *const *"), ("weights", "const int32_t *"), ("out", "int8_t *")),
             *(
@@ -412,34 +414,30 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
         ],
     )
     acc = p.numbers("acc", (4, 5, 6, 7))
-    row, w, index = p.rows("row", 0), p.source("w", 1), p.number("index", 2)
-    a, b, c, d, e = (p.number(n, r) for n, r in zip("abcde", (3, 8, 9, 10, 11), strict=True))
-    x, y = p.source("x", 3), p.source("y", 8)
-    k, n = p.number("k", 12), p.number("n", 13)
+    row, w, index, x = p.rows("row", 0), p.source("w", 1), p.number("index", 2), p.source("x", 3)
+    a, b, n = p.number("a", 8), p.number("b", 9), p.number("n", 12)
+    quad = p.numbers("k", (10, 11, 13))
+    u = max(d for d in range(1, MOST_TAPS + 1) if taps % d == 0)
     p.get(w, "weights")
     p.get(index, "channel")
     with p.until("group", w, "weights_end", p.source("w_stop", 3)):
         p.load_all(acc, w)
         p.get(row, "taps")
-        with p.until("pair", row, "taps_end", p.rows("row_stop", 12)):
-            p.next_row(x, row)
-            p.next_row(y, row)
-            p.load_at(a, x, index)
-            p.load_at(b, y, index)
-            p.widen(c, a)
-            p.widen(a, a, upper=True)
-            p.widen(d, b)
-            p.widen(b, b, upper=True)
-            p.lows(e, c, d)
-            p.highs(c, c, d)
-            p.lows(d, a, b)
-            p.highs(a, a, b)
-            p.load_pair(k, n, w, step=8)
-            p.dot(acc[0], e, k)
-            p.dot(acc[1], d, n)
-            p.load_pair(k, n, w, step=8)
-            p.dot(acc[2], c, k)
-            p.dot(acc[3], a, n)
+        with p.until("tap", row, "taps_end", p.rows("row_stop", 12)):
+            for first in range(0, u, len(quad)):
+                weights = quad[: u - first]
+                p.load_all(weights, w)
+                for k in weights:
+                    p.next_row(x, row)
+                    p.load_at(a, x, index)
+                    p.widen(b, a, upper=True)
+                    p.widen(a, a)
+                    p.widen(n, k, upper=True)
+                    p.widen(k, k)
+                    p.mla(acc[0], a, k, "bb")
+                    p.mla(acc[1], b, n, "bb")
+                    p.mla(acc[2], a, k, "tt")
+                    p.mla(acc[3], b, n, "tt")
         p.add_number(index, LANES)
         to = p.target("to", 13)
         p.get(to, "out")
@@ -447,6 +445,8 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
             p.number(s, r) for s, r in zip(("m", "add", "shift", "sign"), (8, 9, 10, 11), strict=True)
         )
         for value in acc:
+            if rescale.pre:
+                p.shift_left(value, value, rescale.pre)
             if rescale.numerics == "tflm":
                 p.load_all((m, add, shift), w)
                 rescale_tflm(p, rescale, value, m, add, shift, sign)
@@ -455,28 +455,19 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
                 rescale_onnx(p, rescale, value, m, add)
             p.store_byte(value, to, step=1)
         p.put("out", to)
-    return Routine(p.function(), p.count({"group": groups, "pair": groups * taps // 2}))
+    return Routine(p.function(), p.count({"group": groups, "tap": groups * taps // u}))
 
 
 def pack_taps(weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequence[int]) -> NDArray[np.int32]:
-    """What `filter_taps` reads, four channels at a time: biases, weights of every two taps, requantisation.
+    """What `filter_taps` reads, four channels at a time: biases, per tap the four bytes, requantisation.
 
     Args:
-        weights: (channels, taps), an even number of taps.
+        weights: (channels, taps), int8.
         starts: first channel of every group.
     """
     found = []
     for start in starts:
         lanes = slice(start, start + LANES)
-        pairs = (weights[lanes].astype(np.int64) << scaled.rescale.pre).reshape(LANES, -1, 2)
-        taps = pairs[:, :, 0] & 0xFFFF | (pairs[:, :, 1] & 0xFFFF) << 16
-        found.append(
-            np.concatenate(
-                [
-                    scaled.bias[lanes] << scaled.rescale.pre,
-                    taps.T.reshape(-1),
-                    scaled.parameters[lanes].reshape(-1),
-                ]
-            )
-        )
+        taps = np.ascontiguousarray(weights[lanes].astype(np.int8).T).view("<i4").reshape(-1)
+        found.append(np.concatenate([scaled.bias[lanes], taps, scaled.parameters[lanes].reshape(-1)]))
     return words(np.concatenate(found))

@@ -54,32 +54,30 @@ def depthwise_kernels(
     rescale = scaled.rescale
     in_cols, out_cols = int(str(where["tile_cols"])), int(str(where["out_cols"]))
     starts = [*range(0, channels - LANES + 1, LANES), *([channels - LANES] if channels % LANES else [])]
-    taps = kh * kw + kh * kw % 2
-    per_group = LANES * (1 + taps // 2 + rescale.words)
+    taps = kh * kw
+    per_group = LANES * (1 + rescale.words) + taps
     whole, part = channels // LANES, channels % LANES
-    two_by_two = filter_taps(taps, rescale, whole)
+    one_by_one = filter_taps(taps, rescale, whole)
     context = {
         **where,
         "channels": channels,
         "kernel_h": kh,
         "taps": taps,
-        "odd": kh * kw % 2 == 1,
         "words": whole * per_group,
         "all_words": (whole + 1) * per_group,
         "part": part,
         "last_channel": channels - LANES,
     }
-    flat = np.pad(weights.reshape(channels, -1), ((0, 0), (0, taps - kh * kw)))
     by_taps = Kernel(
         "taps_dsp",
         context,
-        (ConstArray("weights", partial(pack_taps, flat, scaled, starts), "weights"),),
+        (ConstArray("weights", partial(pack_taps, weights.reshape(channels, -1), scaled, starts), "weights"),),
         pad_value=pad_value,
         pad_pixel=bool(where["padded_cols"]),
         uses_row=uses_row,
-        functions={"filter_taps": two_by_two.function},
+        functions={"filter_taps": one_by_one.function},
         instructions=PER_ROW
-        + out_cols * (two_by_two.instructions * len(starts) // whole + PER_PIXEL + PER_TAP * taps),
+        + out_cols * (one_by_one.instructions * len(starts) // whole + PER_PIXEL + PER_TAP * taps),
     )
     g = best_planes(
         kernel_h=kh,
@@ -94,7 +92,7 @@ def depthwise_kernels(
         rescale=rescale,
     )
     if where["tiles"] != 1 or uses_row or where["dilation"] != 1 or g is None:
-        return (by_taps,)
+        return (by_taps,) if weights.dtype == np.int8 else ()
     fill, filtered = fill_planes(g), filter_planes(g, LANES)
     words = 1 + kh * len(g.group.taps) + rescale.words
     by_planes = Kernel(
@@ -106,5 +104,7 @@ def depthwise_kernels(
         functions={"fill": fill.function, "filter": filtered.function},
         instructions=PER_ROW + len(starts) * (fill.instructions + filtered.instructions + PER_GROUP),
     )
+    if weights.dtype != np.int8:
+        return (by_planes,)  # wider than the bytes that taps are read from
     assert by_planes.instructions is not None and by_taps.instructions is not None
     return (by_planes, by_taps) if by_planes.instructions < by_taps.instructions else (by_taps,)

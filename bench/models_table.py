@@ -33,7 +33,7 @@ from vmcu.api import Model
 from vmcu.quant.reference import Reference
 
 RESULTS = record.FOLDER / "models.json"
-WISHES = ("ram", "balanced", "speed")
+WISHES = ("ram", "balanced", "speed", "size")
 INPUTS = 2
 
 

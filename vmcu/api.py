@@ -101,7 +101,15 @@ class Model:
 
     def _build(self, compiled: Compiled, hooks: Hooks, folder: str) -> Firmware:
         found = find_compiler(self.compiler)
-        return build(compiled.project, self.target, found, workdir=self._work(folder), hooks=hooks)
+        small = compiled.choice is not None and compiled.choice.optimise == "size"
+        return build(
+            compiled.project,
+            self.target,
+            found,
+            workdir=self._work(folder),
+            hooks=hooks,
+            optimise="-Os" if small else "-O3",
+        )
 
     def settle(self, ram_bytes: int) -> None:
         """Changes to the plan that suits its wish best within `ram_bytes`, real stack included.
@@ -263,7 +271,7 @@ def compile(
     )
     check_fit(compiled, chip, None, limits)
     made = Model(compiled, chip, compiler, limits)
-    if wished(optimise, ram_bytes) != "ram":
+    if wished(optimise, ram_bytes) not in ("ram", "size"):
         made.settle(limits.ram(chip) or chip.ram_bytes)
     return made
 

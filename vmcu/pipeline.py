@@ -97,7 +97,7 @@ def compile_graph(
         name: prefix of the C symbols; made from the model's name by default.
         streamed: inputs that the caller delivers row by row.
         streamed_outputs: outputs that the caller receives row by row.
-        optimise: "ram", "balanced" or "speed"; see `planning.choose`.
+        optimise: "ram", "balanced", "speed" or "size"; see `planning.choose`.
         ram_bytes: RAM there is for pool, stack and variables; the latter two get `STACK_ALLOWANCE_BYTES` until a
             build tells their size (`budget.settle`).
         core: whose instructions are estimated.
@@ -107,7 +107,7 @@ def compile_graph(
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
     wanted = stream_outputs(stream_inputs(graph, streamed), streamed_outputs)
-    candidates = list_candidates(wanted, core, allow_recompute)
+    candidates = list_candidates(wanted, core, allow_recompute, optimise == "size")
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
     return compile_choice(
         Choice(optimise, choose(candidates, optimise, limit), candidates, allow_recompute), name

@@ -98,3 +98,15 @@ def test_run_and_verify_keep_the_budget() -> None:
     streams = command("run", *options, "--stream-input", "--optimize", "ram")
     assert streams.code == 0 and streams.json["ram_total_bytes"] < 4752
     assert command("verify", *options, "--optimize", "balanced").code == 0
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("numerics", ["onnx", "tflm"])
+def test_size_takes_less_flash_for_the_same_bits_in_the_same_pool(numerics: str) -> None:
+    need("gcc", "qemu")
+    options = (MODELS / "mnist_cnn" / "model.onnx", "-t", "cortex-m4", "--numerics", numerics)
+    assert command("verify", *options, "--optimize", "size").code == 0
+    usual, small = (command("run", *options, "--optimize", wish, "--json").json for wish in ("ram", "size"))
+    assert small["outputs"] == usual["outputs"]
+    assert small["flash_total_bytes"] < usual["flash_total_bytes"] * 0.8
+    assert small["ram_total_bytes"] < usual["ram_total_bytes"] + 32  # stack: one argument more

@@ -37,12 +37,13 @@ from vmcu.targets import load_target
 from vmcu.toolchain import build, build_host, find_compiler
 
 CORES = {"cortex-m0plus": "armv6-m", "cortex-m3": "armv7-m", "cortex-m4": "armv7e-m"}
-CHOICES = {"fastest": inf, "least": 0.0}  # limits of working memory, in lower bounds
+CHOICES = {"fastest": inf, "least": 0.0, "compact": inf}  # limits of working memory, in lower bounds
 PLACES = [
     ("cortex-m0plus", "fastest"),
     ("cortex-m3", "fastest"),
     ("cortex-m4", "fastest"),
     ("cortex-m4", "least"),
+    ("cortex-m4", "compact"),  # those that take least flash
 ]
 CORE = pytest.mark.parametrize(("core", "choice"), PLACES)
 OWN = ("_small", "_dsp")  # ends of the names of their templates
@@ -119,7 +120,7 @@ def compiled(family: str, numerics: Numerics, core: str, choice: str) -> Compile
     """All layers of a family, with the core's fastest kernels, or those of least working memory."""
     rng = np.random.default_rng([*family.encode(), len(numerics)])
     graph = side_by_side(tuple(FAMILIES[family](rng, numerics)), numerics)
-    schedule = layer_by_layer(replace(graph, isa=CORES[core]))  # type: ignore[arg-type]
+    schedule = layer_by_layer(replace(graph, isa=CORES[core], compact=choice == "compact"))  # type: ignore[arg-type]
     made = compile_schedule(chosen(schedule, choice), "layers")
     own = sum(k.template.endswith(OWN) for k in made.plan.schedule.kernels)
     assert own > len(graph.ops) // 2 or (family, numerics, core) == ("sums", "onnx", "cortex-m3")
@@ -142,7 +143,7 @@ def test_tiles(cut: str, core: str, choice: str, tmp_path: Path) -> None:
     """Inputs, outputs, or both in tiles of columns."""
     rng = np.random.default_rng(11)
     graph = followed(side_by_side(tuple(tiled_layers(rng, "tflm")), "tflm"), rng)
-    graph = replace(graph, isa=CORES[core])  # type: ignore[arg-type]
+    graph = replace(graph, isa=CORES[core], compact=choice == "compact")  # type: ignore[arg-type]
     graph = tile_columns(graph, [name for name in graph.tensors if name[0] in cut], 3)
     assert any(t.tiles == 3 for t in graph.tensors.values())
     made = compile_schedule(chosen(layer_by_layer(graph), choice), "layers")

@@ -88,9 +88,9 @@ def planning_options(function: F) -> F:
         click.option(
             "--optimize",
             "optimise",
-            type=click.Choice(["ram", "balanced", "speed"]),
-            help="Of the plans that fit: smallest pool, fewest estimated instructions, or the smallest with "
-            "few more.  [default: speed with --ram, else ram]",
+            type=click.Choice(["ram", "balanced", "speed", "size"]),
+            help="Of the plans that fit: smallest pool, the smallest with few more instructions, fewest estimated "
+            "instructions; size: smallest pool with the kernels that take least flash.  [default: speed with --ram, else ram]",
         ),
         click.option(
             "--stream-input",

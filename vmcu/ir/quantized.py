@@ -136,6 +136,7 @@ class QuantizedGraph:
         states: persistent tensors.
         sha256: of the model file.
         isa: whose kernels are planned with.
+        compact: with those that take least flash.
         origin: of an optimised network.
     """
 
@@ -148,6 +149,7 @@ class QuantizedGraph:
     states: tuple[StateLink, ...]
     sha256: str
     isa: Isa = "c"
+    compact: bool = False
     origin: Origin | None = None
 
     @property
@@ -174,7 +176,7 @@ class QuantizedGraph:
 
     def kernels(self, op: QOp) -> tuple[Kernel, ...]:
         """The kernels there are for `op`: the fastest first, the one with the least scratch last."""
-        return _kernels(_One(op), self.ins(op), self.tensors[op.output], self.isa)
+        return _kernels(_One(op), self.ins(op), self.tensors[op.output], self.isa, self.compact)
 
     def given(self) -> tuple[str, ...]:
         """Tensors that hold data before the first operator: inputs that are not streamed, then states."""
@@ -228,9 +230,9 @@ class _One:
 
 
 @lru_cache(maxsize=2048)
-def _kernels(one: _One, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+def _kernels(one: _One, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool) -> tuple[Kernel, ...]:
     """Schedules by the dozen ask for the same kernels."""
-    return one.op.kernels(ins, out, isa)
+    return one.op.kernels(ins, out, isa, compact)
 
 
 def _text(tensor: Tensor) -> str:

@@ -249,13 +249,14 @@ class Program:
         self._add(f"sub {to.asm}, {a.asm}, {b.asm}", f"{to.name} = vmcu_sub({a.name}, {b.name});")
 
     def shift_right(self, to: Reg, a: Reg, by: Reg | int) -> None:
-        """to = a >> by, keeping the sign; by in 1..31."""
-        text = (by.asm, by.name) if isinstance(by, Reg) else (f"#{by}", str(by))
+        """to = a >> by, keeping the sign; by in 1..31, or the lowest byte of a register, 0..31."""
+        text = (by.asm, f"({by.name} & 255)") if isinstance(by, Reg) else (f"#{by}", str(by))
         self._add(f"asr {to.asm}, {a.asm}, {text[0]}", f"{to.name} = {a.name} >> {text[1]};")
 
-    def shift_left(self, to: Reg, a: Reg, by: int) -> None:
-        """to = a * 2^by; by in 1..31."""
-        self._add(f"lsl {to.asm}, {a.asm}, #{by}", f"{to.name} = vmcu_shl({a.name}, {by});")
+    def shift_left(self, to: Reg, a: Reg, by: Reg | int) -> None:
+        """to = a * 2^by; by in 1..31, or the lowest byte of a register, 0..31."""
+        text = (by.asm, f"{by.name} & 255") if isinstance(by, Reg) else (f"#{by}", str(by))
+        self._add(f"lsl {to.asm}, {a.asm}, {text[0]}", f"{to.name} = vmcu_shl({a.name}, {text[1]});")
 
     def widen(self, to: Reg, a: Reg, upper: bool = False) -> None:
         """to = bytes 0 and 2 of a (upper: 1 and 3) as two signed halfwords."""

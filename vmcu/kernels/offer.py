@@ -41,6 +41,7 @@ class Linear:
         groups: of channels.
         pad_value: content of the padding.
         x, out: input and output.
+        compact: in least flash.
     """
 
     weights: NDArray[np.integer[Any]]
@@ -51,6 +52,7 @@ class Linear:
     pad_value: int
     x: Tensor
     out: Tensor
+    compact: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -71,7 +73,14 @@ def convolution(one: Linear, isa: Isa) -> tuple[Kernel, ...]:
             )
         if isa in DSP and not found:
             found = window_kernels(
-                weights, bias, requant, where, stride=stride, pad_value=pad_value, uses_row=uses_row
+                weights,
+                bias,
+                requant,
+                where,
+                stride=stride,
+                pad_value=pad_value,
+                uses_row=uses_row,
+                compact=one.compact,
             )
         if isa in SMALL:
             small = convolution_kernel(
@@ -93,6 +102,7 @@ def convolution(one: Linear, isa: Isa) -> tuple[Kernel, ...]:
                 pad=one.columns.pad,
                 pad_value=pad_value,
                 uses_row=uses_row,
+                compact=one.compact,
             )
         if isa in SMALL:
             small = depthwise_kernel(
@@ -103,19 +113,25 @@ def convolution(one: Linear, isa: Isa) -> tuple[Kernel, ...]:
 
 
 def dense(
-    weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant, x: Tensor, isa: Isa
+    weights: NDArray[np.integer[Any]],
+    bias: NDArray[np.int32],
+    requant: Requant,
+    x: Tensor,
+    isa: Isa,
+    compact: bool = False,
 ) -> tuple[Kernel, ...]:
     """Kernels of a dense layer over a whole tensor; see `convolution`.
 
     Args:
         weights: (units, depth), zero point subtracted, depth in the input's memory order.
         bias: input zero point folded in.
+        compact: in least flash.
     """
     found: tuple[Kernel, ...] = ()
     if isa in HELIUM:
         found = mve.dense_kernels(weights, bias, requant, x, False)
     if isa in DSP and not found:
-        found = vector_kernels(weights, bias, requant, rows=x.rows)
+        found = vector_kernels(weights, bias, requant, rows=x.rows, compact=compact)
     if isa in SMALL:
         small = dense_kernel(isa, weights, bias, requant, pixels=1, rows=x.rows, run=x.row_bytes)
         found = (small,) if small else ()

@@ -115,7 +115,7 @@ class ConstArray:
     Attributes:
         suffix: of the C name.
         given: integer array, or the function that makes it: plans are compared without it.
-        role: "weights" (the model's parameters) or "tables" (derived: multipliers, lookup tables).
+        role: "weights" (the model's parameters: weights, biases, scales as multipliers) or "tables" (derived).
     """
 
     suffix: str
@@ -130,7 +130,7 @@ class ConstArray:
 
 def numbers(requant: Requant) -> list[ConstArray]:
     """The tables that `requant.c_expr` reads: `multipliers`, and `shifts` where the rule has them."""
-    found = [ConstArray("multipliers", np.array(requant.multipliers, np.int32), "tables")]
+    found = [ConstArray("multipliers", np.array(requant.multipliers, np.int32), "weights")]
     if requant.numerics == "tflm":
         found.append(ConstArray("shifts", np.array(requant.shifts, np.int8), "tables"))
     return found
@@ -233,8 +233,14 @@ class QOp:
         """The plain C kernel."""
         raise NotImplementedError
 
-    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
-        """All that compute it on an instruction set: the fastest first, the one with the least scratch last."""
+    def kernels(
+        self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool = False
+    ) -> tuple[Kernel, ...]:
+        """All that compute it on an instruction set: the fastest first, the one with the least scratch last.
+
+        Args:
+            compact: only those that take least flash.
+        """
         return (self.kernel(ins, out),)
 
     def moves_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:

@@ -116,7 +116,9 @@ class Binary(QOp):
         }
         return Kernel("binary", context, tuple(constants), uses_row=per_row)
 
-    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+    def kernels(
+        self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool = False
+    ) -> tuple[Kernel, ...]:
         found: tuple[Kernel, ...] = ()
         alike = all(shape == out.shape for shape in self.shapes) and same_tiles(*ins, out)
         if self.sum is not None and self.constant is None and alike:

@@ -133,7 +133,9 @@ class Conv2D(QOp):
             uses_row=columns.uses_row(x, out),
         )
 
-    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+    def kernels(
+        self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool = False
+    ) -> tuple[Kernel, ...]:
         one = offer.Linear(
             self.weights,
             self.bias,
@@ -143,6 +145,7 @@ class Conv2D(QOp):
             self.input_zero_point,
             ins[0],
             out,
+            compact,
         )
         return offer.convolution(one, isa) or (self.kernel(ins, out),)
 

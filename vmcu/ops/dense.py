@@ -78,14 +78,16 @@ class Dense(QOp):
         }
         return Kernel("dense", context, tuple(constants))
 
-    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+    def kernels(
+        self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool = False
+    ) -> tuple[Kernel, ...]:
         (x,) = ins
         if self.per_pixel:
             weights, columns = self.weights[:, None, None, :], Columns(1, 1, 0, 1)
-            one = offer.Linear(weights, self.bias, self.requant, columns, 1, 0, x, out)
+            one = offer.Linear(weights, self.bias, self.requant, columns, 1, 0, x, out, compact)
             found = offer.convolution(one, isa)
         else:
-            found = offer.dense(self.weights, self.bias, self.requant, x, isa)
+            found = offer.dense(self.weights, self.bias, self.requant, x, isa, compact)
         return found or (self.kernel(ins, out),)
 
     def by_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[QOp, QOp] | None:

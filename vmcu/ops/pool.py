@@ -197,7 +197,9 @@ class AveragePool(QOp):
             uses_row=rows,
         )
 
-    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+    def kernels(
+        self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool = False
+    ) -> tuple[Kernel, ...]:
         plain = self.kernel(ins, out)
         return offer.average_pool(plain, isa) or (plain,)
 

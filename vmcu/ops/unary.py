@@ -53,7 +53,9 @@ class Lookup(QOp):
         constants = (ConstArray("table", self.table, "tables"),)
         return Kernel("lookup", {"count": out.segment_bytes, "what": self.what}, constants)
 
-    def kernels(self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> tuple[Kernel, ...]:
+    def kernels(
+        self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool = False
+    ) -> tuple[Kernel, ...]:
         return offer.lookup(self.table, out.segment_bytes, isa) or (self.kernel(ins, out),)
 
     def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:

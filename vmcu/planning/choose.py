@@ -23,7 +23,7 @@ from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
 from vmcu.targets import load_target
 
-Optimise = Literal["ram", "balanced", "speed"]
+Optimise = Literal["ram", "balanced", "speed", "size"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
 MOST_PLACED = 4  # candidates that are placed for the smallest pool, those of the least lower bounds
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
@@ -135,15 +135,16 @@ class Choice:
 
 
 def list_candidates(
-    graph: QuantizedGraph, core: str = DEFAULT_CORE, allow_recompute: float = 1.0
+    graph: QuantizedGraph, core: str = DEFAULT_CORE, allow_recompute: float = 1.0, compact: bool = False
 ) -> tuple[Candidate, ...]:
     """Every schedule of every generator, each with several choices of kernels, none of them placed.
 
     Args:
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's; at 1 nothing is
             computed twice.
+        compact: only kernels that take least flash.
     """
-    graph = replace(graph, isa=load_target(core).isa)
+    graph = replace(graph, isa=load_target(core).isa, compact=compact)
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
@@ -161,10 +162,11 @@ def choose(
     Args:
         optimise: "ram": the smallest pool, between equals the fewest estimated instructions. "speed": the fewest
             estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
-            with at most `BALANCED` times the estimated instructions that "speed" would take.
+            with at most `BALANCED` times the estimated instructions that "speed" would take. "size": as "ram"; it is
+            `list_candidates` that has compact kernels only.
         pool_limit_bytes: largest pool that fits.
     """
-    if optimise == "ram":
+    if optimise in ("ram", "size"):
         smallest = _smallest(candidates)
         if pool_limit_bytes is None or smallest.pool_bytes <= pool_limit_bytes:
             return smallest
@@ -220,7 +222,7 @@ def make_best_plan(
         ram_bytes: largest pool, for "speed" and "balanced".
         core: whose instructions are estimated.
     """
-    return choose(list_candidates(graph, core), optimise, ram_bytes).plan
+    return choose(list_candidates(graph, core, compact=optimise == "size"), optimise, ram_bytes).plan
 
 
 def best_plan(graph: QuantizedGraph) -> MemoryPlan:

@@ -259,7 +259,7 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *we
     }
 }
 
-/* Four channels at a time of one pixel, its taps two by two. */
+/* Four channels at a time of one pixel, tap by tap. */
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void filter_taps_1(
     const int8_t *const *taps_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
@@ -274,24 +274,99 @@ VMCU_NAKED static void filter_taps_1(
         "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr r0, [sp, #0]\n"
         "2:\n"
+        "ldm r1!, {r10, r11, lr}\n"
         "ldr r3, [r0], #4\n"
-        "ldr r8, [r0], #4\n"
-        "ldr r3, [r3, r2]\n"
-        "ldr r8, [r8, r2]\n"
-        "sxtb16 r9, r3\n"
-        "sxtb16 r3, r3, ror #8\n"
-        "sxtb16 r10, r8\n"
-        "sxtb16 r8, r8, ror #8\n"
-        "pkhbt r11, r9, r10, lsl #16\n"
-        "pkhtb r9, r10, r9, asr #16\n"
-        "pkhbt r10, r3, r8, lsl #16\n"
-        "pkhtb r3, r8, r3, asr #16\n"
-        "ldrd r12, lr, [r1], #8\n"
-        "smlad r4, r11, r12, r4\n"
-        "smlad r5, r10, lr, r5\n"
-        "ldrd r12, lr, [r1], #8\n"
-        "smlad r6, r9, r12, r6\n"
-        "smlad r7, r3, lr, r7\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r4, r8, r10, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, r10, r6\n"
+        "smlatt r7, r9, r12, r7\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, r11, ror #8\n"
+        "sxtb16 r11, r11\n"
+        "smlabb r4, r8, r11, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, r11, r6\n"
+        "smlatt r7, r9, r12, r7\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, lr, ror #8\n"
+        "sxtb16 lr, lr\n"
+        "smlabb r4, r8, lr, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, lr, r6\n"
+        "smlatt r7, r9, r12, r7\n"
+        "ldm r1!, {r10, r11, lr}\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r4, r8, r10, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, r10, r6\n"
+        "smlatt r7, r9, r12, r7\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, r11, ror #8\n"
+        "sxtb16 r11, r11\n"
+        "smlabb r4, r8, r11, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, r11, r6\n"
+        "smlatt r7, r9, r12, r7\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, lr, ror #8\n"
+        "sxtb16 lr, lr\n"
+        "smlabb r4, r8, lr, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, lr, r6\n"
+        "smlatt r7, r9, r12, r7\n"
+        "ldm r1!, {r10, r11, lr}\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r4, r8, r10, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, r10, r6\n"
+        "smlatt r7, r9, r12, r7\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, r11, ror #8\n"
+        "sxtb16 r11, r11\n"
+        "smlabb r4, r8, r11, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, r11, r6\n"
+        "smlatt r7, r9, r12, r7\n"
+        "ldr r3, [r0], #4\n"
+        "ldr r8, [r3, r2]\n"
+        "sxtb16 r9, r8, ror #8\n"
+        "sxtb16 r8, r8\n"
+        "sxtb16 r12, lr, ror #8\n"
+        "sxtb16 lr, lr\n"
+        "smlabb r4, r8, lr, r4\n"
+        "smlabb r5, r9, r12, r5\n"
+        "smlatt r6, r8, lr, r6\n"
+        "smlatt r7, r9, r12, r7\n"
         "ldr r12, [sp, #52]\n"
         "cmp r0, r12\n"
         "bne 2b\n"
@@ -328,9 +403,9 @@ static void filter_taps_1(
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
-    int32_t acc0, acc1, acc2, acc3, index, a, b, c;
-    int32_t d, e, k, n, m, add;
-    const int8_t *w, *x, *y;
+    int32_t acc0, acc1, acc2, acc3, index, a, b, n;
+    int32_t k0, k1, k2, m, add;
+    const int8_t *w, *x;
     int8_t *to;
     const int8_t *const *row;
     w = weights_;
@@ -339,24 +414,99 @@ static void filter_taps_1(
         acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = taps_;
         do {
+            k0 = vmcu_load(w); k1 = vmcu_load(w + 4); k2 = vmcu_load(w + 8); w += 12;
             x = *row++;
-            y = *row++;
             a = vmcu_load(x + index);
-            b = vmcu_load(y + index);
-            c = vmcu_sxtb16(a, 0);
-            a = vmcu_sxtb16(a, 8);
-            d = vmcu_sxtb16(b, 0);
-            b = vmcu_sxtb16(b, 8);
-            e = vmcu_lows(c, d);
-            c = vmcu_highs(c, d);
-            d = vmcu_lows(a, b);
-            a = vmcu_highs(a, b);
-            k = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
-            acc0 = vmcu_smlad(e, k, acc0);
-            acc1 = vmcu_smlad(d, n, acc1);
-            k = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
-            acc2 = vmcu_smlad(c, k, acc2);
-            acc3 = vmcu_smlad(a, n, acc3);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k0, 8);
+            k0 = vmcu_sxtb16(k0, 0);
+            acc0 = vmcu_smlabb(a, k0, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k0, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
+            x = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k1, 8);
+            k1 = vmcu_sxtb16(k1, 0);
+            acc0 = vmcu_smlabb(a, k1, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k1, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
+            x = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k2, 8);
+            k2 = vmcu_sxtb16(k2, 0);
+            acc0 = vmcu_smlabb(a, k2, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k2, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
+            k0 = vmcu_load(w); k1 = vmcu_load(w + 4); k2 = vmcu_load(w + 8); w += 12;
+            x = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k0, 8);
+            k0 = vmcu_sxtb16(k0, 0);
+            acc0 = vmcu_smlabb(a, k0, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k0, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
+            x = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k1, 8);
+            k1 = vmcu_sxtb16(k1, 0);
+            acc0 = vmcu_smlabb(a, k1, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k1, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
+            x = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k2, 8);
+            k2 = vmcu_sxtb16(k2, 0);
+            acc0 = vmcu_smlabb(a, k2, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k2, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
+            k0 = vmcu_load(w); k1 = vmcu_load(w + 4); k2 = vmcu_load(w + 8); w += 12;
+            x = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k0, 8);
+            k0 = vmcu_sxtb16(k0, 0);
+            acc0 = vmcu_smlabb(a, k0, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k0, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
+            x = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k1, 8);
+            k1 = vmcu_sxtb16(k1, 0);
+            acc0 = vmcu_smlabb(a, k1, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k1, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
+            x = *row++;
+            a = vmcu_load(x + index);
+            b = vmcu_sxtb16(a, 8);
+            a = vmcu_sxtb16(a, 0);
+            n = vmcu_sxtb16(k2, 8);
+            k2 = vmcu_sxtb16(k2, 0);
+            acc0 = vmcu_smlabb(a, k2, acc0);
+            acc1 = vmcu_smlabb(b, n, acc1);
+            acc2 = vmcu_smlatt(a, k2, acc2);
+            acc3 = vmcu_smlatt(b, n, acc3);
         } while (row != taps_end_);
         index = vmcu_add(index, 4);
         to = out_;
@@ -385,7 +535,7 @@ static void taps_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weig
 {
     int32_t col;
     for (col = 0; col < 2; col++) {
-        const int8_t *taps[10];
+        const int8_t *taps[9];
         int32_t first = col + 1;
         int32_t ky, kx, t = 0;
         int32_t tile[3], at[3];
@@ -402,8 +552,7 @@ static void taps_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weig
                 taps[t++] = in[ky * 3 + tile[kx]] + at[kx] * 4;
             }
         }
-        taps[t] = taps[t - 1]; /* its weight is zero */
-        filter_taps_1(taps, weights, out + col * 4, 0, taps + 10, weights + 32);
+        filter_taps_1(taps, weights, out + col * 4, 0, taps + 9, weights + 21);
     }
 }
 

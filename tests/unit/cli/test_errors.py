@@ -109,7 +109,7 @@ CASES = (
         "of 4 plans holds 216 bytes",
         "take a larger board, nucleo-f411re (131,072 bytes of RAM",
     ),
-    case("plan @net.onnx --optimize least", 2, "'least' is not one of 'ram', 'balanced', 'speed'"),
+    case("plan @net.onnx --optimize least", 2, "'least' is not one of 'ram', 'balanced', 'speed', 'size'"),
     case("plan @net.onnx --ram little", 2, "'little' is no size: write 65536, 64K or 1M"),
     case("plan @net.onnx --cpi 0", 2, "0 is not in the range 0<x<=100"),
     case("plan @net.onnx --pareto --svg @text.npy", 1, "exists, and vmcu did not write it"),

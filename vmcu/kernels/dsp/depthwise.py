@@ -24,7 +24,15 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg, Routine
 from vmcu.kernels.dsp.matmul import BLOCK
-from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
+from vmcu.kernels.dsp.rescale import (
+    SHIFT_BITS,
+    Rescale,
+    Scaled,
+    load_tflm,
+    rescale_onnx,
+    rescale_tflm,
+    words,
+)
 
 LANES = BLOCK  # channels at a time
 FAR = 4095  # offsets of LDR, STR, STRB
@@ -33,6 +41,7 @@ HALVES: tuple[Literal["bb", "bt", "tb", "tt"], ...] = ("bb", "bt", "tb", "tt")
 REGISTERS_FOR_ROWS = 12  # all but the pointers to pixels and weights
 MOST_PIXELS = 6  # at once
 MOST_TAPS = 9  # of `filter_taps` that are unrolled
+MOST_COMPACT_TAPS = 3  # the same, where text is dear
 POSITION, STOP = 12, 13  # registers, where they are free
 
 
@@ -399,7 +408,7 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
     """Computes `groups` times four neighbouring channels of one pixel.
 
     The function is f(taps, weights, out, channel, taps_end, weights_end): pointers to the input's pixels, and the first
-    channel.
+    channel. A "compact" requantisation of `tflm` takes 2 zero + 1 behind them.
     """
     p = Program(
         "filter_taps",
@@ -411,17 +420,21 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
                 ("taps_end", "const int8_t *const *"),
                 ("weights_end", "const int32_t *"),
             ),
+            *([("addend", "int32_t")] if rescale.packed else []),
         ],
     )
     acc = p.numbers("acc", (4, 5, 6, 7))
     row, w, index, x = p.rows("row", 0), p.source("w", 1), p.number("index", 2), p.source("x", 3)
     a, b, n = p.number("a", 8), p.number("b", 9), p.number("n", 12)
     quad = p.numbers("k", (10, 11, 13))
-    u = max(d for d in range(1, MOST_TAPS + 1) if taps % d == 0)
+    most = MOST_COMPACT_TAPS if rescale.compact else MOST_TAPS
+    u = max(d for d in range(1, most + 1) if taps % d == 0)
     p.get(w, "weights")
     p.get(index, "channel")
     with p.until("group", w, "weights_end", p.source("w_stop", 3)):
         p.load_all(acc, w)
+        for value in acc if rescale.packed else ():
+            p.shift_right(value, value, SHIFT_BITS)
         p.get(row, "taps")
         with p.until("tap", row, "taps_end", p.rows("row_stop", 12)):
             for first in range(0, u, len(quad)):
@@ -448,7 +461,7 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
             if rescale.pre:
                 p.shift_left(value, value, rescale.pre)
             if rescale.numerics == "tflm":
-                p.load_all((m, add, shift), w)
+                load_tflm(p, rescale, w, LANES + taps, m, add, shift)
                 rescale_tflm(p, rescale, value, m, add, shift, sign)
             else:
                 p.load_all((m, add), w)
@@ -469,5 +482,5 @@ def pack_taps(weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequenc
     for start in starts:
         lanes = slice(start, start + LANES)
         taps = np.ascontiguousarray(weights[lanes].astype(np.int8).T).view("<i4").reshape(-1)
-        found.append(np.concatenate([scaled.bias[lanes], taps, scaled.parameters[lanes].reshape(-1)]))
+        found.append(np.concatenate([scaled.starts[lanes], taps, scaled.parameters[lanes].reshape(-1)]))
     return words(np.concatenate(found))

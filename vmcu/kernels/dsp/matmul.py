@@ -24,12 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg, Routine
-from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
+from vmcu.kernels.dsp.rescale import (
+    SHIFT_BITS,
+    Rescale,
+    Scaled,
+    load_tflm,
+    rescale_onnx,
+    rescale_tflm,
+    words,
+)
 
 Form = Literal["half", "bytes", "wide"]
 BLOCK = 4  # output channels
 WORD = 4  # activations
 MOST_UNROLLED = 8  # steps, or words
+MOST_COMPACT = 1  # the same, where text is dear
 DIRECT_STRIDE_LIMIT = 4092  # bytes between two pixels that LDR can reach
 
 
@@ -134,9 +143,9 @@ def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
     """Starting values and requantisation of every block, in the order in which the kernels read them."""
     channels = len(scaled.bias)
     padded = np.zeros(product.channels, np.int64)
-    padded[:channels] = scaled.bias
+    padded[:channels] = scaled.starts
     starts = padded.reshape(-1, BLOCK).copy()
-    if product.form == "half":
+    if product.form == "half" and not product.rescale.packed:  # else two instructions do it
         starts[:, 1::2] = starts[:, 1::2] * 256 + starts[:, 0::2]
     after = np.ones((product.channels, product.rescale.words), np.int64)
     after[:channels] = scaled.parameters
@@ -147,9 +156,9 @@ def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
     return words(np.concatenate([starts, after], axis=1))
 
 
-def unrolled(count: int) -> int:
+def unrolled(count: int, compact: bool = False) -> int:
     """The largest divisor of `count` that is not too much text."""
-    return max(d for d in range(1, MOST_UNROLLED + 1) if count % d == 0)
+    return max(d for d in range(1, (MOST_COMPACT if compact else MOST_UNROLLED) + 1) if count % d == 0)
 
 
 # ---- text ------------------------------------------------------------------------------------------
@@ -171,6 +180,7 @@ def pair(product: Product, stride: int = 0) -> Routine:
             ("weights_end", "const int32_t *"),
         ],
     )
+    assert not product.rescale.packed
     acc = p.numbers("acc", (4, 5, 6, 7))
     acc2 = p.numbers("second", (8, 9, 10, 11))
     x, w = p.source("x", 0), p.source("w", 1)
@@ -283,7 +293,7 @@ def _finish(
         return
     m, add, shift, sign = p.number("m", 2), p.number("c", 3), p.number("shift", 12), p.number("sign", 1)
     for channel in range(BLOCK):
-        p.load_all((m, add, shift), source)
+        load_tflm(p, product.rescale, source, BLOCK, m, add, shift)
         for acc, to in zip(accs, targets, strict=True):
             x = acc[channel]
             _prepare(p, product, x, channel)
@@ -308,6 +318,7 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
 
     The function is f(in, weights, parameters, out, in_end, row_bytes, weights_end): the activations are those of
     the rows in..in_end, row_bytes each, a multiple of WORD * words_per_row or of a divisor of it up to MOST_UNROLLED, and `part`.
+    "Compact" products of `tflm` take 2 zero + 1 behind them.
 
     Args:
         part: bytes of a row beyond its last whole word; the word they are in overlaps the one before it (the weights of
@@ -325,6 +336,7 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
             ),
             *(("out", "int8_t *"), ("in_end", "const int8_t *const *"), ("row_bytes", "int32_t")),
             ("weights_end", "const int32_t *"),
+            *([("addend", "int32_t")] if product.rescale.packed else []),
         ],
     )
     acc = p.numbers("acc", (4, 5, 6, 7))
@@ -333,10 +345,12 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
     a, b = p.number("a", 2), p.number("b", 3)
     start = p.source("start", 12)
     p.get(w, "weights")
-    u = unrolled(words_per_row)
+    u = unrolled(words_per_row, product.rescale.compact)
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)
+        if product.rescale.packed:
+            _unpack(p, product, acc)
         p.put("parameters", start)
         p.get(row, "in")
         with p.until("row", row, "in_end", p.rows("row_stop", 3)):
@@ -358,6 +372,16 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
     words_read = product.depth // WORD - (rows if part else 0)
     trips = {"block": blocks, "row": blocks * rows, "word": blocks * words_read // u}
     return Routine(p.function(), p.count(trips))
+
+
+def _unpack(p: Program, product: Product, acc: Sequence[Reg]) -> None:
+    """Starting values without their shifts. Below 256 * D1 a shift does no harm: it is cut off with D0 (see above)."""
+    for even in (0, 2):
+        p.shift_right(acc[even], acc[even], SHIFT_BITS)
+        if product.form == "half":
+            p.add(acc[even + 1], acc[even + 1], acc[even])
+        else:
+            p.shift_right(acc[even + 1], acc[even + 1], SHIFT_BITS)
 
 
 def _multiply_one(

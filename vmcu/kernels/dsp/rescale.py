@@ -1,9 +1,12 @@
 """Requantisation (SPEC.md, section 2) in the instructions of DSP cores.
 
 * `onnx`: SMMLA computes floor(acc * M / 2^32) + add, SSAT shifts and limits.
+  A channel has a multiplier; the addend is the same for all.
 * `tflm`: SMMLAR of twice the accumulator rounds as gemmlowp's doubling high multiply. Half away from zero at the second
   rounding is half up after one has been taken from a negative sum, so the sign (x >> 31) is added with the rest. The sign of
-  the accumulator serves: where the product is 0 and the accumulator negative, neither result reaches a half.
+  the accumulator serves: where the product is 0 and the accumulator negative, neither result reaches a half. A channel has a
+  multiplier, an addend (2 zero + 1) << (shift - 1), and the shift. "Compact", it has the multiplier alone: the shift, less one, is
+  the lowest byte of the starting value's word, where shifts by a register look for it, and the addend is made from it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from vmcu.quant.requantise import Requant
 START_BITS = 22  # a constant channel's sum
 MOST_RIGHT = 12  # then its multiplier fits a word
 MOST_SHIFT = 22  # `tflm`: beyond it zero point and product do not fit a word
+SHIFT_BITS = 8  # of a compact starting value
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Rescale:
         pre: left shift of the accumulator (`tflm`: 1, its doubling).
         right: `onnx`: shift of the product's upper word.
         low, high: of the output.
+        compact: less constants, more instructions.
     """
 
     numerics: Numerics
@@ -39,11 +44,17 @@ class Rescale:
     right: int
     low: int
     high: int
+    compact: bool = False
+
+    @property
+    def packed(self) -> bool:
+        """Do a starting value and its shift share a word, and does the caller give 2 zero + 1?"""
+        return self.compact and self.numerics == "tflm"
 
     @property
     def words(self) -> int:
-        """Parameters of a channel: multiplier, addend, and in `tflm` its shift."""
-        return 3 if self.numerics == "tflm" else 2
+        """Parameters of a channel: multiplier, addend, and in `tflm` its shift; or the multiplier alone."""
+        return 1 if self.packed else 3 if self.numerics == "tflm" else 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,22 +65,32 @@ class Scaled:
         rescale: of the sums.
         bias: what they start from, int64.
         bounds: per output channel, what no |sum| nor any part of it exceeds.
-        parameters: (channels, 2 or 3): multiplier, addend, and in `tflm` the shift.
+        parameters: (channels, words of `rescale`).
+        shifts: that `bias` is packed with, or 0.
+        addend: 2 zero + 1, where it is given to the routine.
     """
 
     rescale: Rescale
     bias: NDArray[np.int64]
     bounds: NDArray[np.int64]
     parameters: NDArray[np.int64]
+    shifts: NDArray[np.int64]
+    addend: int
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Words of the starting values, shifts included."""
+        return self.bias << SHIFT_BITS | self.shifts if self.rescale.packed else self.bias
 
 
 def make_scaled(
-    weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant
+    weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant, compact: bool = False
 ) -> Scaled | None:
     """The requantisation of sum(weights * activations) + bias; None where the instructions do not cover it.
 
     Args:
         weights: output channels first.
+        compact: less constants, where they allow it.
     """
     sizes = 128 * np.abs(weights.reshape(len(bias), -1).astype(np.int64)).sum(axis=1)
     m = np.broadcast_to(np.array(requant.multipliers, np.int64), bias.shape).copy()
@@ -85,8 +106,9 @@ def make_scaled(
             m[constant] = (value[constant] - requant.zero_point) << (right + 32 - START_BITS)
             start[constant] = 1 << START_BITS
         add = (requant.zero_point << right) + (1 << (right - 1))
-        rescale = Rescale("onnx", requant.pre_shift, right, requant.low, requant.high)
-        return Scaled(rescale, start, sizes + np.abs(start), np.stack([m, np.full(len(m), add)], axis=1))
+        rescale = Rescale("onnx", requant.pre_shift, right, requant.low, requant.high, compact)
+        parameters = np.stack([m, np.full(len(m), add)], axis=1)
+        return Scaled(rescale, start, sizes + np.abs(start), parameters, np.zeros_like(m), 0)
     s = -np.broadcast_to(np.array(requant.shifts, np.int64), bias.shape)
     start[constant] = 0
     bounds = sizes + np.abs(start)
@@ -95,9 +117,16 @@ def make_scaled(
     m, s = np.where(none, 0, m), np.where(none, 1, s)
     if bounds.max() >= 1 << 30 or s.min() < 1 or s.max() > MOST_SHIFT or m.min() < 0:
         return None
+    if compact and bounds.max() < 1 << (31 - SHIFT_BITS):
+        # A constant is a sum of four times its distance from the zero point, times 1/4.
+        start[constant] = 4 * (value[constant] - requant.zero_point)
+        m[constant] = 1 << 30
+        rescale = Rescale("tflm", 1, 0, requant.low, requant.high, True)
+        return Scaled(rescale, start, bounds, m[:, None], s - 1, 2 * requant.zero_point + 1)
     zero = np.where(constant, value, requant.zero_point)
     rescale = Rescale("tflm", 1, 0, requant.low, requant.high)
-    return Scaled(rescale, start, bounds, np.stack([m, (zero << s) + (1 << (s - 1)), s], axis=1))
+    parameters = np.stack([m, (zero << s) + (1 << (s - 1)), s], axis=1)
+    return Scaled(rescale, start, bounds, parameters, np.zeros_like(s), 0)
 
 
 def words(values: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -112,6 +141,23 @@ def rescale_onnx(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg
     limit(p, rescale.low, rescale.high, x)
 
 
+def load_tflm(
+    p: Program, rescale: Rescale, source: Reg, back: int, multiplier: Reg, add: Reg, shift: Reg
+) -> None:
+    """Reads a channel's parameters at `source`, which moves behind them.
+
+    Args:
+        back: words from `source` back to the channel's starting value; of "compact" ones.
+    """
+    if rescale.packed:
+        p.load(shift, source, offset=-4 * back)
+        p.load(multiplier, source, step=4)
+        p.get(add, "addend")
+        p.shift_left(add, add, shift)
+    else:
+        p.load_all((multiplier, add, shift), source)
+
+
 def rescale_tflm(
     p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg, shift: Reg, sign: Reg
 ) -> None:
@@ -119,7 +165,7 @@ def rescale_tflm(
     p.add(sign, add, x, asr=31)
     p.high_mla(x, x, multiplier, sign, rounded=True)
     p.shift_right(x, x, shift)
-    p.saturate(x, x)
+    p.saturate(x, x, 1 if rescale.packed else 0)
     limit(p, rescale.low, rescale.high, x)
 
 

@@ -22,6 +22,7 @@ from vmcu.kernels.dsp.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
+MOST_PACKED_TAPS = 59  # from a multiplier to its starting value, as far as LDR reaches back
 PER_GROUP, PER_TAP, PER_PIXEL, PER_ROW = 20, 8, 30, 20  # instructions of the C around the routines
 
 
@@ -35,6 +36,7 @@ def depthwise_kernels(
     pad: int,
     pad_value: int,
     uses_row: bool,
+    compact: bool = False,
 ) -> tuple[Kernel, ...]:
     """Kernels of a depthwise convolution, those with most scratch first; none where these routines cannot.
 
@@ -44,9 +46,10 @@ def depthwise_kernels(
         where: the columns a pixel reads (`Columns.context`).
         stride, pad: of columns; padding to the left.
         pad_value: content of the padding.
+        compact: the one that takes least flash.
     """
     channels, kh, kw = weights.shape
-    scaled = make_scaled(weights, bias, requant)
+    scaled = make_scaled(weights, bias, requant, compact and kh * kw <= MOST_PACKED_TAPS)
     if scaled is None or channels < LANES:
         return ()
     if int(np.abs(weights.astype(np.int64)).max()) << scaled.rescale.pre >= 1 << 15:
@@ -67,11 +70,17 @@ def depthwise_kernels(
         "all_words": (whole + 1) * per_group,
         "part": part,
         "last_channel": channels - LANES,
+        "packed": rescale.packed,
+        "addend": scaled.addend,
     }
     by_taps = Kernel(
         "taps_dsp",
         context,
-        (ConstArray("weights", partial(pack_taps, weights.reshape(channels, -1), scaled, starts), "weights"),),
+        (
+            ConstArray(
+                "weights", partial(pack_taps, weights.reshape(channels, -1), scaled, starts), "weights"
+            ),
+        ),
         pad_value=pad_value,
         pad_pixel=bool(where["padded_cols"]),
         uses_row=uses_row,
@@ -91,7 +100,7 @@ def depthwise_kernels(
         pad_value=pad_value,
         rescale=rescale,
     )
-    if where["tiles"] != 1 or uses_row or where["dilation"] != 1 or g is None:
+    if where["tiles"] != 1 or uses_row or where["dilation"] != 1 or g is None or compact:
         return (by_taps,) if weights.dtype == np.int8 else ()
     fill, filtered = fill_planes(g), filter_planes(g, LANES)
     words = 1 + kh * len(g.group.taps) + rescale.words

@@ -26,7 +26,12 @@ AROUND = 30  # instructions of the C around the routine
 
 
 def vector_kernels(
-    weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant, *, rows: int
+    weights: NDArray[np.integer[Any]],
+    bias: NDArray[np.int32],
+    requant: Requant,
+    *,
+    rows: int,
+    compact: bool = False,
 ) -> tuple[Kernel, ...]:
     """Kernels of a dense layer; none where the routines cannot.
 
@@ -34,15 +39,22 @@ def vector_kernels(
         weights: (units, depth), zero point subtracted, depth in the input's memory order.
         bias: input zero point folded in.
         rows: of the input, all of one size.
+        compact: in least flash.
     """
     units, depth = weights.shape
-    scaled, run = make_scaled(weights, bias, requant), depth // rows
+    scaled, run = make_scaled(weights, bias, requant, compact), depth // rows
     if scaled is None or run < WORD:
         return ()
     order = run_order(run)
     product = make_product(weights, scaled, rows * len(order))
     one = single(product, run // WORD, run % WORD, rows)
-    context = {**blocks_of(product, units), "rows": rows, "row_bytes": run // WORD * WORD}
+    context = {
+        **blocks_of(product, units),
+        "rows": rows,
+        "row_bytes": run // WORD * WORD,
+        "packed": scaled.rescale.packed,
+        "addend": scaled.addend,
+    }
     return (
         Kernel(
             "vector_dsp",

@@ -81,6 +81,7 @@ def window_kernels(
     stride: int,
     pad_value: int,
     uses_row: bool,
+    compact: bool = False,
 ) -> tuple[Kernel, ...]:
     """Kernels of a convolution without groups, those with most scratch first; none where these routines cannot.
 
@@ -90,9 +91,10 @@ def window_kernels(
         where: the columns a pixel reads (`Columns.context`).
         stride: of columns.
         pad_value: content of the padding.
+        compact: the one that takes least flash.
     """
     m, kh, kw, channels = weights.shape
-    scaled = make_scaled(weights, bias, requant)
+    scaled = make_scaled(weights, bias, requant, compact)
     if scaled is None:
         return ()
     shape = Shape(
@@ -121,7 +123,11 @@ def window_kernels(
         "pairs": shape.out_cols - shape.out_cols % 2,
         "odd": shape.out_cols % 2 == 1,
         "last": shape.out_cols - 1,
+        "packed": scaled.rescale.packed,
+        "addend": scaled.addend,
     }
+    if compact:
+        return (_window_kernel(shape, product, context, constants, pad_value, uses_row, False),)
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
         return _pixel_kernels(shape, product, context, constants, pad_value, uses_row)

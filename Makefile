@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := gcc gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 
-.PHONY: setup tools demo test test-slow lint bench bench-kernels bench-models bench-table bench-planner bench-paper bench-cost bench-mutations readme clean
+.PHONY: setup tools demo test test-slow lint calibrate bench bench-kernels bench-models bench-table bench-planner bench-paper bench-cost bench-mutations readme clean
 setup: $(VENV)/ready tools
 
 # Python packages, a Cortex-M compiler (ziglang) and an emulator (unicorn) among them.
@@ -48,6 +48,10 @@ bench-models: setup
 
 bench-table bench-planner bench-paper bench-cost bench-mutations: bench-%: setup
 	$(BIN)/python -m bench.$*
+
+# Renews the planner's cost of plain kernels, targets/rates.toml.
+calibrate: setup
+	$(BIN)/python -m bench.cost --update
 
 # The command lines README shows, run again.
 readme: setup

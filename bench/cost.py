@@ -3,6 +3,7 @@
     python -m bench.cost                      every model on one core of each instruction set
     python -m bench.cost --core cortex-m4     this core alone
     python -m bench.cost --check              keep the coefficients, only print the errors
+    python -m bench.cost --update             write what was fitted to targets/rates.toml (`make calibrate`)
 
 Every model is compiled layer by layer, streamed, and streamed with sums by rows. Each plan runs twice: with
 hooks for the instructions of each step, which are what is fitted, and without for the instructions of the
@@ -27,10 +28,11 @@ from numpy.typing import NDArray
 from bench.table import ROOT, SHARED
 from vmcu.api import Model, default_name
 from vmcu.pipeline import compile_schedule, load
-from vmcu.planning.cost import INSTRUCTION_SET, OTHER, RATES, Rate, Work, step_work
+from vmcu.planning.cost import INSTRUCTION_SET, OTHER, RATES, Rate, Work, rates_text, step_work
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import layer_by_layer, streamed
 from vmcu.targets import load_target
+from vmcu.toolchain import find_compiler
 
 KINDS = ("layers", "streamed", "streamed, sums by rows")
 CORES = {"armv6-m": "cortex-m0plus", "armv7-m": "cortex-m4", "armv8.1-m": "cortex-m55"}
@@ -167,15 +169,6 @@ def errors(samples: Sequence[Sample], rate: Rate, refit: bool) -> str:
     return "\n".join(lines)
 
 
-def source(name: str, rate: Rate) -> str:
-    """The entry of `vmcu.planning.cost.RATES`."""
-    lines = [f'    "{name}": Rate(', f"        {rate.call:g},", "        {"]
-    for template, values in rate.kernels.items():
-        key = "OTHER" if template == OTHER else f'"{template}"'
-        lines.append(f"            {key}: ({', '.join(f'{v:g}' for v in values)}),")
-    return "\n".join([*lines, "        },", "    ),"])
-
-
 def main() -> int:
     """Prints coefficients and errors."""
     parser = argparse.ArgumentParser(
@@ -184,6 +177,7 @@ def main() -> int:
     parser.add_argument("--core", action="append", choices=sorted(INSTRUCTION_SET), help="may be repeated")
     parser.add_argument("--model", action="append", help="folder name; may be repeated; default: all")
     parser.add_argument("--check", action="store_true", help="errors of the coefficients there are")
+    parser.add_argument("--update", action="store_true", help="write what was fitted to targets/rates.toml")
     options = parser.parse_args()
     paths = [
         p
@@ -206,8 +200,13 @@ def main() -> int:
     for sample in samples:
         by_set.setdefault(INSTRUCTION_SET[sample.core], []).append(sample)
     rates: Mapping[str, Rate] = RATES if options.check else {n: fit(own) for n, own in by_set.items()}
-    if not options.check:
-        print("\n".join(source(n, rate) for n, rate in rates.items()), end="\n\n")
+    compiler = find_compiler("auto")
+    measured = f"{compiler.name} {compiler.version} at -O3, {len({s.model for s in samples})} networks"
+    text = rates_text({**RATES, **rates}, measured)
+    if options.update:
+        (ROOT / "targets" / "rates.toml").write_text(text, encoding="utf-8")
+    elif not options.check:
+        print(text)
     for name, own in by_set.items():
         print(errors(own, rates[name], not options.check and len({s.model for s in own}) > 1), end="\n\n")
     return 0

@@ -16,10 +16,11 @@ from vmcu.cycles import TIMINGS
 from vmcu.errors import Exit, VmcuError, fail, internal
 from vmcu.fit import Limits, check_fit
 from vmcu.ir.graph import Array
-from vmcu.ir.quantized import Numerics
+from vmcu.ir.quantized import Numerics, QuantizedGraph
 from vmcu.picture.page import report_html
-from vmcu.pipeline import Compiled, compile_graph, load
+from vmcu.pipeline import Compiled, compile_graph, compile_schedule, load
 from vmcu.planning.choose import Optimise, wished
+from vmcu.planning.tuning import Tuning, learn, variants
 from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
 from vmcu.run.unicorn_engine import has_unicorn
@@ -230,6 +231,7 @@ def compile(
     compiler: CompilerChoice = "auto",
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
+    tune: bool = False,
 ) -> Model:
     """Compiles an ONNX model to a C project for a target.
 
@@ -250,6 +252,7 @@ def compile(
         compiler: "auto", "gcc" or "zig".
         ram_bytes, flash_bytes: limits below the target's own. RAM is pool, stack and variables: where a compiler
             is at hand, plans are built here to know the stack.
+        tune: measure every kernel of every layer in the emulator and choose by that, not by estimates.
 
     Raises:
         VmcuError: with `code` and `problems`, each saying what, where and how to fix.
@@ -258,22 +261,45 @@ def compile(
     graph = load(
         model, numerics=numerics, input_shapes=input_shapes, states=states, dead_channels=dead_channels
     )
-    limits = Limits(ram_bytes, flash_bytes)
+    limits, wish = Limits(ram_bytes, flash_bytes), wished(optimise, ram_bytes)
     compiled = compile_graph(
         graph,
         chosen_name(model, name),
         streamed=stream_inputs,
         streamed_outputs=stream_outputs,
         allow_recompute=allow_recompute,
-        optimise=wished(optimise, ram_bytes),
+        optimise=wish,
         ram_bytes=limits.ram(chip),
         core=chip.core,
+        tuning=measure_kernels(graph, chip.core, compiler, wish == "size") if tune else None,
     )
     check_fit(compiled, chip, None, limits)
     made = Model(compiled, chip, compiler, limits)
-    if wished(optimise, ram_bytes) not in ("ram", "size"):
+    if wish not in ("ram", "size"):
         made.settle(limits.ram(chip) or chip.ram_bytes)
     return made
+
+
+def measure_kernels(
+    graph: QuantizedGraph, core: str, compiler: CompilerChoice = "auto", compact: bool = False
+) -> Tuning:
+    """Runs every kernel of every layer once in the emulator.
+
+    Args:
+        graph: from `pipeline.load`.
+        compact: the kernels that take least flash.
+
+    Raises:
+        VmcuError: (TOOL) there is no compiler or no emulator.
+    """
+    target = load_target(core)
+    measured = []
+    for schedule in variants(replace(graph, isa=target.isa, compact=compact)):
+        model = Model(compile_schedule(schedule, "tune"), target, compiler)
+        profile = model.run_batch(random_batch(graph, 1), hooks="profile").profile
+        assert profile is not None
+        measured.append((schedule, profile))
+    return learn(measured, core)
 
 
 def chosen_name(model: Path | str, name: str | None) -> str:

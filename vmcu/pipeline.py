@@ -19,6 +19,7 @@ from vmcu.optimise import drop_dead_channels
 from vmcu.passes import canonicalise
 from vmcu.planning.choose import STACK_ALLOWANCE_BYTES, Choice, Optimise, choose, list_candidates
 from vmcu.planning.cost import DEFAULT_CORE
+from vmcu.planning.tuning import Tuning
 from vmcu.quant.lowering import quantise
 from vmcu.schedule.schedule import Schedule
 from vmcu.schedule.stream_inputs import stream_inputs
@@ -89,6 +90,7 @@ def compile_graph(
     ram_bytes: int | None = None,
     core: str = DEFAULT_CORE,
     allow_recompute: float = 1.0,
+    tuning: Tuning | None = None,
 ) -> Compiled:
     """Plans, checks and generates.
 
@@ -102,11 +104,12 @@ def compile_graph(
             build tells their size (`budget.settle`).
         core: whose instructions are estimated.
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's.
+        tuning: measured instructions of kernels.
 
     Raises:
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
-    wanted = stream_outputs(stream_inputs(graph, streamed), streamed_outputs)
+    wanted = stream_outputs(stream_inputs(replace(graph, tuning=tuning), streamed), streamed_outputs)
     candidates = list_candidates(wanted, core, allow_recompute, optimise == "size")
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
     return compile_choice(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import wished
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
+from vmcu.planning.tuning import Tuning
 from vmcu.report import macs_note, placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, load_target
@@ -53,16 +55,24 @@ def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Com
     graph = open_graph(model, options)
     name = vmcu.api.chosen_name(model, options["name"])
     limits = Limits(options["ram_bytes"], options["flash_bytes"])
+    wish, core = wished(options["optimise"], options["ram_bytes"]), chip.core if chip else DEFAULT_CORE
     return compile_graph(
         graph,
         name,
         streamed=options["stream_inputs"],
         streamed_outputs=options["stream_outputs"],
         allow_recompute=options["allow_recompute"],
-        optimise=wished(options["optimise"], options["ram_bytes"]),
+        optimise=wish,
         ram_bytes=limits.ram(chip),
-        core=chip.core if chip else DEFAULT_CORE,
+        core=core,
+        tuning=_tuning(graph, core, options),
     )
+
+
+def _tuning(graph: QuantizedGraph, core: str, options: dict[str, Any]) -> Tuning | None:
+    """What --tune asks for."""
+    compact = options["optimise"] == "size"
+    return vmcu.api.measure_kernels(graph, core, compact=compact) if options["tune"] else None
 
 
 @click.command(epilog="Example: vmcu plan models/mnist_cnn/model.onnx -t nucleo-f411re")
@@ -206,6 +216,7 @@ def _pareto(
         graph = open_graph(model, options)
         ram = Limits(options["ram_bytes"], None).ram(chip)
         core = chip.core if chip else DEFAULT_CORE
+        graph = replace(graph, tuning=_tuning(graph, core, options))
         fronts = find_fronts(graph, options["stream_inputs"], core, ram, options["allow_recompute"])
     if svg is not None:
         save_file(svg, curves_svg(draw(fronts), vmcu.api.chosen_name(model, options["name"]), ram))
@@ -249,6 +260,7 @@ def compile_command(
             compiler=compiler,  # type: ignore[arg-type]
             ram_bytes=options["ram_bytes"],
             flash_bytes=options["flash_bytes"],
+            tune=options["tune"],
         )
         report = made.make_report(measure=measure)
         made.save(output, report)

@@ -93,6 +93,12 @@ def planning_options(function: F) -> F:
             "instructions; size: smallest pool with the kernels that take least flash.  [default: speed with --ram, else ram]",
         ),
         click.option(
+            "--tune",
+            is_flag=True,
+            help="Run every kernel of every layer in the emulator first and choose by exact instructions, not by "
+            "estimates.",
+        ),
+        click.option(
             "--stream-input",
             "stream_inputs",
             is_flag=False,

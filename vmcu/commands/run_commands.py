@@ -90,6 +90,7 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
         compiler=compiler,  # type: ignore[arg-type]
         ram_bytes=options["ram_bytes"],
         flash_bytes=options["flash_bytes"],
+        tune=options["tune"],
     )
 
 

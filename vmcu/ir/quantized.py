@@ -15,6 +15,7 @@ from vmcu.ir.layout import Layout
 
 if TYPE_CHECKING:
     from vmcu.ops.base import Kernel, QOp
+    from vmcu.planning.tuning import Tuning
 
 Numerics = Literal["onnx", "tflm"]
 Isa = Literal["c", "armv6-m", "armv7-m", "armv7e-m", "armv8.1-m"]
@@ -137,6 +138,7 @@ class QuantizedGraph:
         sha256: of the model file.
         isa: whose kernels are planned with.
         compact: with those that take least flash.
+        tuning: what they cost, where it was measured.
         origin: of an optimised network.
     """
 
@@ -150,6 +152,7 @@ class QuantizedGraph:
     sha256: str
     isa: Isa = "c"
     compact: bool = False
+    tuning: Tuning | None = None
     origin: Origin | None = None
 
     @property
@@ -176,7 +179,7 @@ class QuantizedGraph:
 
     def kernels(self, op: QOp) -> tuple[Kernel, ...]:
         """The kernels there are for `op`: the fastest first, the one with the least scratch last."""
-        return _kernels(_One(op), self.ins(op), self.tensors[op.output], self.isa, self.compact)
+        return _kernels(_One(op), self.ins(op), self.tensors[op.output], self.isa, self.compact, self.tuning)
 
     def given(self) -> tuple[str, ...]:
         """Tensors that hold data before the first operator: inputs that are not streamed, then states."""
@@ -230,9 +233,12 @@ class _One:
 
 
 @lru_cache(maxsize=2048)
-def _kernels(one: _One, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool) -> tuple[Kernel, ...]:
+def _kernels(
+    one: _One, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool, tuning: Tuning | None
+) -> tuple[Kernel, ...]:
     """Schedules by the dozen ask for the same kernels."""
-    return one.op.kernels(ins, out, isa, compact)
+    found = one.op.kernels(ins, out, isa, compact)
+    return tuning.apply(one.op, out, found) if tuning else found
 
 
 def _text(tensor: Tensor) -> str:

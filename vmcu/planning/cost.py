@@ -9,7 +9,7 @@ sums, additions, copies), and `outputs` is the elements it writes. Each run of c
 is one more call of its function: streaming makes many, layer by layer one a step. The numbers belong to a
 kernel template and an instruction set.
 
-**Method.** `python -m bench.cost` compiles networks with several schedules, reads exact instructions per step
+**Method.** `make calibrate` (`bench/cost.py`) compiles networks with several schedules, reads exact instructions per step
 from the profiling build in the emulator (gcc at -O3), and fits each template's three numbers by least squares of
 relative errors, none below zero. `CALL` is the median difference of equal steps between schedules, per call.
 Kernels without a measurement take `OTHER`, fitted over all that multiply nothing.
@@ -23,11 +23,14 @@ instructions, never of cycles or time.
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from vmcu.ops.base import Every, Patch, QOp, Window
+from vmcu.resources import folder
 from vmcu.schedule.schedule import Schedule
 
 DEFAULT_CORE = "cortex-m4"
@@ -106,9 +109,18 @@ def _elements_read(op: QOp, schedule: Schedule) -> int:
     return total
 
 
+def call_instructions(core: str) -> float:
+    """Of one call of a step's function."""
+    return _rate(core).call
+
+
+def _rate(core: str) -> Rate:
+    return RATES[INSTRUCTION_SET.get(core, INSTRUCTION_SET[DEFAULT_CORE])]
+
+
 def estimate_steps(schedule: Schedule, core: str = DEFAULT_CORE) -> tuple[int, ...]:
     """Estimated instructions of each step."""
-    rate = RATES[INSTRUCTION_SET.get(core, INSTRUCTION_SET[DEFAULT_CORE])]
+    rate = _rate(core)
     found = []
     for w in step_work(schedule):
         per_work, per_output, per_row = rate.kernels.get(w.template, rate.kernels[OTHER])
@@ -146,63 +158,32 @@ INSTRUCTION_SET: Mapping[str, str] = {
     "cortex-m55": "armv8.1-m",
 }
 
-RATES: Mapping[str, Rate] = {
-    "armv6-m": Rate(
-        39,
-        {
-            "average_pool": (5.23, 0, 0),
-            "binary": (59.3, 0, 0),
-            "conv": (8.6, 31.2, 137),
-            "dense": (8.66, 18.3, 0),
-            "dense_rows": (10.1, 0, 0),
-            "depthwise": (12.9, 1.68, 2010),
-            "finish": (54.5, 0, 0),
-            "lookup": (5.88, 0, 0),
-            "max_pool": (5.25, 0, 0),
-            "rearrange": (0, 0, 112),
-            "reduce": (7.75, 0, 0),
-            "softmax": (204, 0, 0),
-            "sum_rows": (8.21, 0, 18.8),
-            OTHER: (13.3, 0, 0),
-        },
-    ),
-    "armv7-m": Rate(
-        24,
-        {
-            "average_pool": (2.99, 0, 0),
-            "binary": (9.12, 0, 0),
-            "conv": (5.52, 0, 0),
-            "dense": (5.21, 0, 0),
-            "dense_rows": (5.41, 0, 0),
-            "depthwise": (6.21, 0, 0),
-            "finish": (13.2, 0, 0),
-            "lookup": (4.61, 0, 0),
-            "max_pool": (4.36, 0, 0),
-            "rearrange": (0, 0.191, 83.3),
-            "reduce": (3.03, 0, 0),
-            "softmax": (71.7, 0, 0),
-            "sum_rows": (6.18, 0, 7.16),
-            OTHER: (5.74, 0.246, 0),
-        },
-    ),
-    "armv8.1-m": Rate(
-        23,
-        {
-            "average_pool": (2.91, 0, 0),
-            "binary": (8.91, 0, 0),
-            "conv": (4.74, 0, 104),
-            "dense": (4.2, 0.169, 1.59),
-            "dense_rows": (4.48, 0, 0),
-            "depthwise": (5.96, 0, 0),
-            "finish": (12.2, 0, 4.04),
-            "lookup": (4.05, 0, 0),
-            "max_pool": (3.86, 0, 0),
-            "rearrange": (0, 0, 67.9),
-            "reduce": (2.91, 0, 0),
-            "softmax": (73.2, 0, 0),
-            "sum_rows": (5.16, 0, 12.7),
-            OTHER: (5.19, 0, 0),
-        },
-    ),
-}
-"""Measured with arm-none-eabi-gcc 12.2 at -O3 on Cortex-M0+, M4 and M55, 13 networks."""
+
+def read_rates(path: Path) -> dict[str, Rate]:
+    """Instruction set -> its rates, from a file that `python -m bench.cost --update` has written."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    del tables["source"]
+    return {
+        name: Rate(table["call"], {k: (a, b, c) for k, (a, b, c) in table["kernels"].items()})
+        for name, table in tables.items()
+    }
+
+
+def rates_text(rates: Mapping[str, Rate], source: str) -> str:
+    """Content of such a file.
+
+    Args:
+        source: where the rates come from.
+    """
+    lines = [
+        "# What plain C kernels cost, fitted to exact instruction counts: written by `make calibrate` (bench/cost.py).",
+        "# Per instruction set: instructions per call of a step's function; per kernel [per work, per output, per row].",
+        f'source = "{source}"',
+    ]
+    for name, rate in rates.items():
+        lines += ["", f'["{name}"]', f"call = {rate.call:g}", f'["{name}".kernels]']
+        lines += [f"{k} = [{', '.join(f'{v:g}' for v in values)}]" for k, values in rate.kernels.items()]
+    return "\n".join(lines) + "\n"
+
+
+RATES: Mapping[str, Rate] = read_rates(folder("targets") / "rates.toml")

@@ -1,0 +1,73 @@
+"""Measured kernels instead of estimated ones: `--tune`.
+
+The cost model (`cost.py`) knows a program's instructions, but not those of the C around it, nor what a compiler makes of
+a plain kernel. Here every kernel of every operator runs once, whole rows layer by layer, and the planner takes the exact counts.
+What the plan cuts into tiles is priced by its share of the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from vmcu.ir.quantized import QuantizedGraph, Tensor
+from vmcu.ops.base import Kernel, QOp
+from vmcu.planning.cost import call_instructions, step_work
+from vmcu.schedule.by_rows import by_rows
+from vmcu.schedule.schedule import Schedule, layer_by_layer
+
+Key = tuple[str, str, int]  # output, template, scratch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuning:
+    """What was measured.
+
+    Attributes:
+        rates: exact instructions of a task, per element of the segment it writes.
+    """
+
+    rates: Mapping[Key, float]
+
+    def apply(self, op: QOp, out: Tensor, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
+        """The kernels with their measured instructions: the fastest first, each with less scratch than those before it."""
+        elements = out.segment_cols * out.channels
+        known = []
+        for kernel in kernels:
+            rate = self.rates.get((op.output, kernel.template, kernel.scratch_bytes))
+            known.append(kernel if rate is None else replace(kernel, instructions=round(rate * elements)))
+        if any(k.instructions is None for k in known):
+            return tuple(known)
+        known.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
+        best = [k for i, k in enumerate(known) if all(k.scratch_bytes < b.scratch_bytes for b in known[:i])]
+        return tuple(best)
+
+
+def variants(graph: QuantizedGraph) -> list[Schedule]:
+    """Schedules that together run every kernel of every operator, layer by layer."""
+    found = []
+    for one in (graph,) if (rows := by_rows(graph)).ops == graph.ops else (graph, rows):
+        schedule = layer_by_layer(one)
+        listed = [one.kernels(op) for op in schedule.steps]
+        for n in range(max(map(len, listed), default=0)):
+            chosen = tuple(kernels[min(n, len(kernels) - 1)] for kernels in listed)
+            found.append(replace(schedule, kernels=chosen))
+    return found
+
+
+def learn(measured: Iterable[tuple[Schedule, Sequence[int]]], core: str) -> Tuning:
+    """What a planner can look up.
+
+    Args:
+        measured: schedules, and exact instructions of each of their steps.
+    """
+    rates: dict[Key, float] = {}
+    for schedule, profile in measured:
+        for op, kernel, work, count in zip(
+            schedule.steps, schedule.kernels, step_work(schedule), profile, strict=True
+        ):
+            alone = count - work.calls * call_instructions(core)
+            if work.outputs:
+                key = (op.output, kernel.template, kernel.scratch_bytes)
+                rates[key] = max(alone, 0) / work.outputs
+    return Tuning(rates)

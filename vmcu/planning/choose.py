@@ -13,6 +13,7 @@ from functools import cached_property
 from math import inf
 from typing import Literal
 
+from vmcu.errors import internal
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
@@ -25,7 +26,7 @@ from vmcu.targets import load_target
 
 Optimise = Literal["ram", "balanced", "speed", "size"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
-MOST_PLACED = 4  # candidates that are placed for the smallest pool, those of the least lower bounds
+MOST_PLACED = 3  # candidates that are placed for the smallest pool, those of the least lower bounds
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
 MOST_TILED = 3  # schedules with tiles
 HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller
@@ -188,10 +189,13 @@ def _fastest(candidates: Iterable[Candidate], limit: int | None) -> Candidate | 
 
 
 def _smallest(candidates: Sequence[Candidate]) -> Candidate:
-    """The smallest pool, as far as quick placements tell where to look for it."""
+    """The smallest pool, as far as quick placements tell where to look for it; then faster kernels in the same pool."""
+    same: dict[int, list[Candidate]] = {}  # one order of tasks, the kernels that need least first
+    for candidate in candidates:
+        same.setdefault(id(candidate.schedule.tasks), []).append(candidate)
     least: float = inf
     placed: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (c.bound_bytes, c.instructions)):
+    for candidate in sorted((c[0] for c in same.values()), key=lambda c: (c.bound_bytes, c.instructions)):
         if candidate.bound_bytes < least and len(placed) < MOST_PLACED:
             placed.append(candidate)
             least = min(least, candidate.quick_plan.pool_bytes)
@@ -201,7 +205,10 @@ def _smallest(candidates: Sequence[Candidate]) -> Candidate:
         may_win = candidate.bound_bytes * CLOSE_ENOUGH < size
         if may_win and candidate.quick_plan.pool_bytes < size * WORTH_TRYING and candidate.pool_bytes < size:
             best, size = candidate, candidate.pool_bytes
-    return best
+    for candidate in sorted(same[id(best.schedule.tasks)], key=lambda c: c.instructions):
+        if candidate is best or (candidate.bound_bytes <= size and candidate.quick_plan.pool_bytes <= size):
+            return candidate
+    raise internal("the best candidate is not among its own", best.name)
 
 
 def wished(optimise: Optimise | None, ram_budget_bytes: int | None) -> Optimise:

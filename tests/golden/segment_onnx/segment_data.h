@@ -78,19 +78,19 @@ static const int32_t s4_parameters[18] = {
 /* Step 7: WriteRows mask */
 /* Addresses of rows in the pool, where they are not evenly spaced. */
 static const uint16_t rows_0[8] = {
-    184, 224, 294, 264, 334, 304, 334, 364,
+    40, 80, 110, 140, 170, 200, 230, 260,
 };
 static const uint16_t rows_2[4] = {
-    360, 320, 40, 0,
+    160, 290, 330, 370,
 };
 static const uint16_t rows_3[8] = {
-    240, 80, 160, 240, 80, 160, 240, 40,
+    0, 80, 160, 0, 80, 160, 0, 80,
 };
 static const uint16_t rows_4[8] = {
-    160, 360, 320, 320, 320, 320, 320, 120,
+    160, 240, 240, 240, 240, 240, 240, 160,
 };
 static const uint16_t rows_5[8] = {
-    360, 240, 80, 160, 40, 40, 0, 0,
+    212, 0, 80, 160, 0, 80, 160, 0,
 };
 static const int8_t s3_reads_0[8] = {
     0, 0, 1, 1, 2, 2, 3, 3,

@@ -60,291 +60,6 @@ static void read_rows_1(const int8_t *const *in, int8_t *out, int32_t row,
     }
 }
 
-/* Runs of 8n + 1 bytes of a pixel as halfwords, every second word. */
-#if defined(VMCU_THUMB2_DSP)
-VMCU_NAKED static void gather_1(
-    const int8_t *const *runs_ VMCU_UNUSED, int8_t *to_ VMCU_UNUSED,
-    const int8_t *const *runs_end_ VMCU_UNUSED, int32_t whole_ VMCU_UNUSED)
-{
-    __asm__(
-        "push {r0-r11, lr}\n"
-        "ldr r0, [sp, #0]\n"
-        "ldr r1, [sp, #4]\n"
-        "ldr r4, [sp, #8]\n"
-        "ldr r5, [sp, #12]\n"
-        "1:\n"
-        "ldr r2, [r0], #4\n"
-        "add r3, r2, r5\n"
-        "2:\n"
-        ".rept 2\n"
-        "ldr r6, [r2], #4\n"
-        "sxtb16 r7, r6\n"
-        "sxtb16 r6, r6, ror #8\n"
-        "str r7, [r1], #8\n"
-        "str r6, [r1], #8\n"
-        ".endr\n"
-        "cmp r2, r3\n"
-        "bne 2b\n"
-        "ldr r6, [r2, #-3]\n"
-        "sxtb16 r7, r6\n"
-        "sxtb16 r6, r6, ror #8\n"
-        "str r7, [r1], #8\n"
-        "str r6, [r1], #8\n"
-        "cmp r0, r4\n"
-        "bne 1b\n"
-        "add sp, #16\n"
-        "pop {r4-r11, pc}\n"
-    );
-}
-#else
-static void gather_1(
-    const int8_t *const *runs_, int8_t *to_, const int8_t *const *runs_end_, int32_t whole_)
-{
-    int32_t length, a, b;
-    const int8_t *x, *x_end;
-    int8_t *dest;
-    const int8_t *const *row, *const *row_stop;
-    int32_t rept;
-    row = runs_;
-    dest = to_;
-    row_stop = runs_end_;
-    length = whole_;
-    do {
-        x = *row++;
-        x_end = x + length;
-        do {
-            for (rept = 0; rept < 2; rept++) {
-                a = vmcu_load(x); x += 4;
-                b = vmcu_sxtb16(a, 0);
-                a = vmcu_sxtb16(a, 8);
-                vmcu_store(dest, b); dest += 8;
-                vmcu_store(dest, a); dest += 8;
-            }
-        } while (x != x_end);
-        a = vmcu_load(x + -3);
-        b = vmcu_sxtb16(a, 0);
-        a = vmcu_sxtb16(a, 8);
-        vmcu_store(dest, b); dest += 8;
-        vmcu_store(dest, a); dest += 8;
-    } while (row != row_stop);
-}
-#endif
-
-/* Two pixels times a matrix of weights, four channels at a time. */
-#if defined(VMCU_THUMB2_DSP)
-VMCU_NAKED static void matmul_2_1(
-    const int8_t *x_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED, int8_t *out2_ VMCU_UNUSED,
-    const int8_t *x_end_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
-{
-    __asm__(
-        "push {r0-r11, lr}\n"
-        "ldr r1, [sp, #4]\n"
-        "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "mov r8, r4\n"
-        "mov r9, r5\n"
-        "mov r10, r6\n"
-        "mov r11, r7\n"
-        "str r12, [sp, #8]\n"
-        "ldr r0, [sp, #0]\n"
-        "2:\n"
-        ".rept 6\n"
-        "ldrd r2, r3, [r0], #8\n"
-        "ldrd r12, lr, [r1], #8\n"
-        "smlad r5, r2, r12, r5\n"
-        "smlad r9, r3, r12, r9\n"
-        "sxtb16 r12, r12\n"
-        "smlad r4, r2, r12, r4\n"
-        "smlad r8, r3, r12, r8\n"
-        "smlad r7, r2, lr, r7\n"
-        "smlad r11, r3, lr, r11\n"
-        "sxtb16 lr, lr\n"
-        "smlad r6, r2, lr, r6\n"
-        "smlad r10, r3, lr, r10\n"
-        ".endr\n"
-        "ldr r12, [sp, #56]\n"
-        "cmp r0, r12\n"
-        "bne 2b\n"
-        "str r1, [sp, #4]\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
-        "sub r5, r5, r4\n"
-        "sub r7, r7, r6\n"
-        "sub r9, r9, r8\n"
-        "sub r11, r11, r10\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "lsl r4, r4, #1\n"
-        "add r1, r3, r4, asr #31\n"
-        "smmlar r4, r4, r2, r1\n"
-        "asr r4, r4, r12\n"
-        "ssat r4, #8, r4\n"
-        "strb r4, [lr], #1\n"
-        "ldr r4, [sp, #52]\n"
-        "lsl r8, r8, #1\n"
-        "add r1, r3, r8, asr #31\n"
-        "smmlar r8, r8, r2, r1\n"
-        "asr r8, r8, r12\n"
-        "ssat r8, #8, r8\n"
-        "strb r8, [r4], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "asr r5, r5, #7\n"
-        "add r1, r3, r5, asr #31\n"
-        "smmlar r5, r5, r2, r1\n"
-        "asr r5, r5, r12\n"
-        "ssat r5, #8, r5\n"
-        "strb r5, [lr], #1\n"
-        "asr r9, r9, #7\n"
-        "add r1, r3, r9, asr #31\n"
-        "smmlar r9, r9, r2, r1\n"
-        "asr r9, r9, r12\n"
-        "ssat r9, #8, r9\n"
-        "strb r9, [r4], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "lsl r6, r6, #1\n"
-        "add r1, r3, r6, asr #31\n"
-        "smmlar r6, r6, r2, r1\n"
-        "asr r6, r6, r12\n"
-        "ssat r6, #8, r6\n"
-        "strb r6, [lr], #1\n"
-        "lsl r10, r10, #1\n"
-        "add r1, r3, r10, asr #31\n"
-        "smmlar r10, r10, r2, r1\n"
-        "asr r10, r10, r12\n"
-        "ssat r10, #8, r10\n"
-        "strb r10, [r4], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "asr r7, r7, #7\n"
-        "add r1, r3, r7, asr #31\n"
-        "smmlar r7, r7, r2, r1\n"
-        "asr r7, r7, r12\n"
-        "ssat r7, #8, r7\n"
-        "strb r7, [lr], #1\n"
-        "asr r11, r11, #7\n"
-        "add r1, r3, r11, asr #31\n"
-        "smmlar r11, r11, r2, r1\n"
-        "asr r11, r11, r12\n"
-        "ssat r11, #8, r11\n"
-        "strb r11, [r4], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r4, [sp, #52]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r1, [sp, #4]\n"
-        "ldr r2, [sp, #60]\n"
-        "cmp r1, r2\n"
-        "bne 1b\n"
-        "add sp, #16\n"
-        "pop {r4-r11, pc}\n"
-    );
-}
-#else
-static void matmul_2_1(
-    const int8_t *x_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    int8_t *out2_, const int8_t *x_end_, const int32_t *weights_ends_)
-{
-    const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
-    const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
-    int32_t acc0, acc1, acc2, acc3, second0, second1, second2, second3;
-    int32_t a, b, h, g, m, c, shift, sign;
-    const int8_t *x, *w, *start, *rest;
-    int8_t *to, *to2;
-    int32_t rept;
-    w = weights_;
-    do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        second0 = acc0;
-        second1 = acc1;
-        second2 = acc2;
-        second3 = acc3;
-        parameters_ = start;
-        x = x_;
-        do {
-            for (rept = 0; rept < 6; rept++) {
-                a = vmcu_load(x); b = vmcu_load(x + 4); x += 8;
-                h = vmcu_load(w); g = vmcu_load(w + 4); w += 8;
-                acc1 = vmcu_smlad(a, h, acc1);
-                second1 = vmcu_smlad(b, h, second1);
-                h = vmcu_sxtb16(h, 0);
-                acc0 = vmcu_smlad(a, h, acc0);
-                second0 = vmcu_smlad(b, h, second0);
-                acc3 = vmcu_smlad(a, g, acc3);
-                second3 = vmcu_smlad(b, g, second3);
-                g = vmcu_sxtb16(g, 0);
-                acc2 = vmcu_smlad(a, g, acc2);
-                second2 = vmcu_smlad(b, g, second2);
-            }
-        } while (x != x_end_);
-        weights_ = w;
-        rest = parameters_;
-        to = out_;
-        acc1 = vmcu_sub(acc1, acc0);
-        acc3 = vmcu_sub(acc3, acc2);
-        second1 = vmcu_sub(second1, second0);
-        second3 = vmcu_sub(second3, second2);
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc0 = vmcu_shl(acc0, 1);
-        sign = vmcu_add(c, acc0 >> 31);
-        acc0 = vmcu_smmlar(acc0, m, sign);
-        acc0 = acc0 >> (shift & 255);
-        acc0 = vmcu_ssat8(acc0, 0);
-        vmcu_store_byte(to, acc0); to += 1;
-        to2 = out2_;
-        second0 = vmcu_shl(second0, 1);
-        sign = vmcu_add(c, second0 >> 31);
-        second0 = vmcu_smmlar(second0, m, sign);
-        second0 = second0 >> (shift & 255);
-        second0 = vmcu_ssat8(second0, 0);
-        vmcu_store_byte(to2, second0); to2 += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc1 = acc1 >> 7;
-        sign = vmcu_add(c, acc1 >> 31);
-        acc1 = vmcu_smmlar(acc1, m, sign);
-        acc1 = acc1 >> (shift & 255);
-        acc1 = vmcu_ssat8(acc1, 0);
-        vmcu_store_byte(to, acc1); to += 1;
-        second1 = second1 >> 7;
-        sign = vmcu_add(c, second1 >> 31);
-        second1 = vmcu_smmlar(second1, m, sign);
-        second1 = second1 >> (shift & 255);
-        second1 = vmcu_ssat8(second1, 0);
-        vmcu_store_byte(to2, second1); to2 += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc2 = vmcu_shl(acc2, 1);
-        sign = vmcu_add(c, acc2 >> 31);
-        acc2 = vmcu_smmlar(acc2, m, sign);
-        acc2 = acc2 >> (shift & 255);
-        acc2 = vmcu_ssat8(acc2, 0);
-        vmcu_store_byte(to, acc2); to += 1;
-        second2 = vmcu_shl(second2, 1);
-        sign = vmcu_add(c, second2 >> 31);
-        second2 = vmcu_smmlar(second2, m, sign);
-        second2 = second2 >> (shift & 255);
-        second2 = vmcu_ssat8(second2, 0);
-        vmcu_store_byte(to2, second2); to2 += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc3 = acc3 >> 7;
-        sign = vmcu_add(c, acc3 >> 31);
-        acc3 = vmcu_smmlar(acc3, m, sign);
-        acc3 = acc3 >> (shift & 255);
-        acc3 = vmcu_ssat8(acc3, 0);
-        vmcu_store_byte(to, acc3); to += 1;
-        second3 = second3 >> 7;
-        sign = vmcu_add(c, second3 >> 31);
-        second3 = vmcu_smmlar(second3, m, sign);
-        second3 = second3 >> (shift & 255);
-        second3 = vmcu_ssat8(second3, 0);
-        vmcu_store_byte(to2, second3); to2 += 1;
-        out_ = to;
-        out2_ = to2;
-        parameters_ = rest;
-        w = weights_;
-    } while (w != weights_end_);
-}
-#endif
-
 /* One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time. */
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_1(
@@ -549,14 +264,14 @@ static void matmul_1_1(
 }
 #endif
 
-static void window_dsp_1(const int8_t *const *in, int8_t *out, int8_t *scratch,
-    const int8_t *pad, const int32_t *weights, const int32_t *parameters)
+static void window_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad,
+    const int32_t *weights, const int32_t *parameters)
 {
     int32_t pixel;
-    for (pixel = 0; pixel < 5; pixel += 2) {
-        int8_t *to[2];
+    for (pixel = 0; pixel < 5; pixel += 1) {
+        int8_t *to[1];
         int32_t which;
-        for (which = 0; which < 2 && pixel + which < 5; which++) {
+        for (which = 0; which < 1; which++) {
             int32_t col = pixel + which;
             int32_t first = col * 2 - 1;
             int32_t ky, count = 3, bytes = 8;
@@ -582,16 +297,8 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, int8_t *scratch,
                 count = 3;
                 bytes = 8;
             }
-            if (pixel < 4) {
-                gather_1(runs, scratch + 4 * which, runs + count, bytes);
-                continue;
-            }
             matmul_1_1(runs, weights, parameters, to[0], runs + count, bytes, weights + 72);
         }
-        if (pixel == 4) {
-            break;
-        }
-        matmul_2_1(scratch, weights, parameters, to[0], to[1], scratch + 144, weights + 72);
     }
 }
 
@@ -886,7 +593,7 @@ static void write_rows_2(const int8_t *const *in, int8_t *out, int32_t row,
 }
 
 /* Step 0: ReadRows image
- *  -> 8x10x3; image lies in pool bytes 184..393. */
+ *  -> 8x10x3; image lies in pool bytes 40..289. */
 VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *caller)
 {
     const int8_t *in[1];
@@ -900,13 +607,13 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *c
 }
 
 /* Step 1: Conv2D n15
- * 8x10x3 -> 4x5x8; quantizelinear20 lies in pool bytes 144..303. */
+ * 8x10x3 -> 4x5x8; quantizelinear20 lies in pool bytes 0..159. */
 VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[3];
     int32_t row;
     for (row = first; row < end; row++) {
-        int8_t *out = pool + 144 + row * 40;
+        int8_t *out = pool + 0 + row * 40;
         int32_t i;
         VMCU_WRITTEN(out, 40U, 1U, (uint32_t)(row)); /* first: it may not lie on what is read */
         for (i = 0; i < 3; i++) {
@@ -918,13 +625,13 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + rows_0[r];
             VMCU_READ(in[i], 30U, 0U, (uint32_t)(r));
         }
-        window_dsp_1(in, out, pool + 0, pad_m5, s1_weights, s1_parameters);
+        window_dsp_1(in, out, pad_m5, s1_weights, s1_parameters);
         VMCU_DONE(1U, row, out, 40U);
     }
 }
 
 /* Step 2: Conv2D n32
- * 4x5x8 -> 4x5x8; quantizelinear35 lies in pool bytes 0..399. */
+ * 4x5x8 -> 4x5x8; quantizelinear35 lies in pool bytes 160..409. */
 VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[3];
@@ -939,7 +646,7 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
                 in[i] = pad_m128;
                 continue;
             }
-            in[i] = pool + 144 + r * 40;
+            in[i] = pool + 0 + r * 40;
             VMCU_READ(in[i], 40U, 1U, (uint32_t)(r));
         }
         window_dsp_2(in, out, pad_m128, s2_weights, s2_parameters);
@@ -948,7 +655,7 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 3: Rearrange n43
- * 4x5x8 -> 8x10x8; resize42 lies in pool bytes 40..319. */
+ * 4x5x8 -> 8x10x8; resize42 lies in pool bytes 0..239. */
 VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[1];
@@ -964,7 +671,7 @@ VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 4: Conv2D n58
- * 8x10x8 -> 8x10x5; quantizelinear61 lies in pool bytes 120..409. */
+ * 8x10x8 -> 8x10x5; quantizelinear61 lies in pool bytes 160..289. */
 VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[3];
@@ -988,7 +695,7 @@ VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 5: WriteRows scores
- * 8x10x5 -> 8x10x5; quantizelinear61 lies in pool bytes 120..409. */
+ * 8x10x5 -> 8x10x5; quantizelinear61 lies in pool bytes 160..289. */
 VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *caller)
 {
     const int8_t *in[1];
@@ -1002,7 +709,7 @@ VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *c
 }
 
 /* Step 6: ArgMax n68
- * 8x10x5 -> 8x10x1; mask lies in pool bytes 0..399. */
+ * 8x10x5 -> 8x10x1; mask lies in pool bytes 0..251. */
 VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[1];
@@ -1018,7 +725,7 @@ VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 7: WriteRows mask
- * 8x10x1 -> 8x10x1; mask lies in pool bytes 0..399. */
+ * 8x10x1 -> 8x10x1; mask lies in pool bytes 0..251. */
 VMCU_STEP step_7(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *caller)
 {
     const int8_t *in[1];
@@ -1031,26 +738,26 @@ VMCU_STEP step_7(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *c
     }
 }
 
-/* Stage 0: steps 0 to 1, row by row. */
+/* Stage 0: step 0. */
 static void stage_0(int8_t *pool, struct vmcu_caller *caller)
 {
-    {
-        int32_t k;
-        for (k = 0; k < 4 && caller->status == 0; k++) {
-            step_0(pool, k * 2, 2 + k * 2, caller);
-            step_1(pool, k, 1 + k);
-        }
-    }
+    step_0(pool, 0, 8, caller);
 }
 
-/* Stage 1: step 2. */
+/* Stage 1: step 1. */
 static void stage_1(int8_t *pool)
+{
+    step_1(pool, 0, 4);
+}
+
+/* Stage 2: step 2. */
+static void stage_2(int8_t *pool)
 {
     step_2(pool, 0, 4);
 }
 
-/* Stage 2: steps 3 to 7, row by row. */
-static void stage_2(int8_t *pool, struct vmcu_caller *caller)
+/* Stage 3: steps 3 to 7, row by row. */
+static void stage_3(int8_t *pool, struct vmcu_caller *caller)
 {
     {
         int32_t k;
@@ -1123,7 +830,8 @@ int segment_run_rows(void *pool_, segment_read_rows read_input, void *input_cont
         return given.status;
     }
     stage_1(pool);
-    stage_2(pool, caller);
+    stage_2(pool);
+    stage_3(pool, caller);
     if (given.status != SEGMENT_OK) {
         return given.status;
     }

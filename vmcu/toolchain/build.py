@@ -65,8 +65,8 @@ def build(
         f"-I{folder('firmware') / 'libc'}",
         *_HOOKS[hooks],
     )
-    job = _Job(project, compiler, workdir, flags)
-    own, rest = job.compile((*_HARNESS, *_PORT), _counter_flags(target))
+    job = Job(project, compiler, workdir, flags)
+    own, rest = job.compile((*_HARNESS, *_PORT), counter_flags(target))
     script = workdir.resolve() / "link.ld"
     script.write_text(linker_script(target), encoding="utf-8")
     libraries = ("-rtlib=compiler-rt",) if zig else ("-lgcc",)
@@ -131,7 +131,7 @@ def build_host(
     kinds = "undefined" if compiler.name == "zig" else "address,undefined"
     checks = (f"-fsanitize={kinds}", "-fno-sanitize-recover=all") if sanitize else ("-fno-sanitize=all",)
     flags = (optimise, "-g", *checks, *_HOOKS[hooks], *(("-DVMCU_TAGS",) if tags else ()))
-    job = _Job(project, compiler, workdir, flags)
+    job = Job(project, compiler, workdir, flags)
     own, rest = job.compile((*_HARNESS, "port/host.c"), ())
     program = workdir / f"{project.name}_host"
     job.link(flags, own + rest, (), program)
@@ -144,7 +144,7 @@ def _call_graph_files(objects: Sequence[Path]) -> list[str]:
     return [p.read_text(encoding="utf-8", errors="replace") for p in paths if p.exists()]
 
 
-def _counter_flags(target: Target) -> tuple[str, ...]:
+def counter_flags(target: Target) -> tuple[str, ...]:
     qemu = target.qemu
     if qemu is None:
         return ()
@@ -182,13 +182,18 @@ def _check_fits(firmware: Firmware, target: Target) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One build: its folder, its compiler, the options common to all its files."""
+class Job:
+    """One build: its folder, its compiler, the options common to all its files.
+
+    Attributes:
+        headers: folders of `firmware` whose headers they see.
+    """
 
     project: CProject
     compiler: Compiler
     workdir: Path
     flags: tuple[str, ...]
+    headers: tuple[str, ...] = ("harness", "port")
 
     def compile(self, firmware: Sequence[str], port_flags: Sequence[str]) -> tuple[list[Path], list[Path]]:
         """Objects of the project and of our firmware."""
@@ -205,7 +210,7 @@ class _Job:
         (self.workdir / "obj").mkdir(exist_ok=True)
         # Absolute, because zig's cache knows files by their path as given, not by the folder it runs in.
         here = self.workdir.resolve()
-        includes = (f"-I{here / 'src'}", f"-I{here / 'app'}", f"-I{root / 'harness'}", f"-I{root / 'port'}")
+        includes = (f"-I{here / 'src'}", f"-I{here / 'app'}", *(f"-I{root / name}" for name in self.headers))
         own = [(here / "src" / s, here / f"obj/model_{_flat(s)}.o", ()) for s in self.project.sources]
         rest = [(root / s, here / f"obj/{_flat(s)}.o", _own_flags(s, port_flags)) for s in firmware]
 
@@ -250,7 +255,7 @@ def _flat(path: str) -> str:
 def _own_flags(source: str, port_flags: Sequence[str]) -> tuple[str, ...]:
     if source.startswith("libc/"):
         return ("-fno-builtin",)
-    return tuple(port_flags) if source.startswith("port/") else ()
+    return tuple(port_flags) if source.startswith(("port/", "board/")) else ()
 
 
 def _overflow(region: str, excess: str) -> Problem:

@@ -10,7 +10,6 @@
 #define PAINT_MAX_WORDS 8192U /* 32 KiB: painting megabytes would take longer than the model */
 
 extern uint32_t vmcu_ld_stack_limit[], vmcu_ld_stack_top[];
-uint32_t *vmcu_stack_limit(void);
 void vmcu_systick(void);
 
 #define SYST_CSR VMCU_REG(0xE000E010U)
@@ -181,7 +180,7 @@ uint32_t vmcu_counter_kind(void)
 
 __attribute__((noinline)) int vmcu_board_measure(int (*fn)(void *), void *arg, struct vmcu_board_cost *cost)
 {
-    uint32_t *limit = vmcu_stack_limit();
+    uint32_t *limit = vmcu_ld_stack_limit;
     uint32_t *frame = (uint32_t *)__builtin_frame_address(0);
     struct mark from, to;
     uint32_t below;

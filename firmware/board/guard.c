@@ -6,10 +6,8 @@
 #include "vmcu_app.h"
 
 #define CANARY_BYTES 16U
-#define GUARD_BYTES 256U /* the least region of an Armv6-M MPU */
 
-extern uint32_t vmcu_ld_stack_limit[];
-uint32_t *vmcu_stack_limit(void);
+extern uint32_t vmcu_ld_stack_guard[], vmcu_ld_stack_limit[]; /* board.ld.in keeps and aligns a region of 256 bytes between */
 
 static struct {
     uint8_t before[CANARY_BYTES];
@@ -55,22 +53,11 @@ uint32_t vmcu_canaries_broken(void)
 
 static uint32_t kind;
 
-static uintptr_t guard_address(void)
-{
-    return ((uintptr_t)vmcu_ld_stack_limit + GUARD_BYTES - 1U) & ~(uintptr_t)(GUARD_BYTES - 1U);
-}
-
-/* The lowest word of stack that may be touched. */
-uint32_t *vmcu_stack_limit(void)
-{
-    return (uint32_t *)(guard_address() + GUARD_BYTES);
-}
-
 void vmcu_guard_start(void)
 {
 #if defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
     /* Armv8-M compares the stack pointer itself, which also stops a frame that leaps over a guard. */
-    __asm volatile("msr msplim, %0" ::"r"(vmcu_stack_limit()));
+    __asm volatile("msr msplim, %0" ::"r"(vmcu_ld_stack_limit));
     kind = VMCU_GUARD_LIMIT;
 #elif !defined(__ARM_ARCH_8M_BASE__)
     /* PMSAv6 and v7 (Armv7-M ARM, B3.5): one region without access, the default map for all else. Faults run without the
@@ -79,7 +66,7 @@ void vmcu_guard_start(void)
         return;
     }
     MPU_RNR = 0U;
-    MPU_RBAR = (uint32_t)guard_address();
+    MPU_RBAR = (uint32_t)(uintptr_t)vmcu_ld_stack_guard;
     MPU_RASR = 1U << 28 | 7U << 1 | 1U; /* never executed, nobody's, 2^(7 + 1) bytes, on */
     MPU_CTRL = 1U << 2 | 1U;
     __asm volatile("dsb\n\tisb" ::: "memory");

@@ -67,6 +67,10 @@ void vmcu_hooks_begin(uint32_t is_profile)
     vmcu_task_step = UINT32_MAX;
     vmcu_task_row = UINT32_MAX;
     vmcu_task_count = 0U;
+}
+
+void vmcu_hooks_start(void)
+{
     lap_from = vmcu_counter_now();
 }
 
@@ -108,6 +112,10 @@ void vmcu_hooks_begin(uint32_t is_profile)
     vmcu_task_step = UINT32_MAX;
     vmcu_task_row = UINT32_MAX;
     vmcu_task_count = 0U;
+}
+
+void vmcu_hooks_start(void)
+{
 }
 
 void vmcu_hooks_end(void)

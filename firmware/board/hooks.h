@@ -10,6 +10,7 @@ void vmcu_task_done(uint32_t step, uint32_t row, const int8_t *out, uint32_t byt
 /* For the server. */
 uint32_t vmcu_hooks_flag(void); /* VMCU_FLAG_HOOKS where the model calls vmcu_task_done */
 void vmcu_hooks_begin(uint32_t is_profile);
+void vmcu_hooks_start(void); /* now the first task begins */
 void vmcu_hooks_end(void);
 int vmcu_hooks_has_profile(void);
 /* Ticks between the hooks of VMCU_CALIBRATION_LAPS tasks of one instruction. */

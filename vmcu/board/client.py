@@ -88,12 +88,15 @@ class Client:
         explain: Callable[[Fault], VmcuError] | None = None,
         *,
         answer_seconds: float = ANSWER_SECONDS,
+        ready_seconds: float = 0.0,
         session: int | None = None,
     ) -> None:
         """Says HELLO; a session that another host had on the board ends.
 
         Args:
             explain: makes the error of a fault; it may know the program on the board.
+            answer_seconds: after which a request is sent again.
+            ready_seconds: to wait for READY of a board that is only just starting.
 
         Raises:
             VmcuError: (TOOL) nobody answers.
@@ -104,6 +107,7 @@ class Client:
         self._session = session or secrets.randbelow(2**32 - 1) + 1
         self._sequence = secrets.randbelow(2**16)
         self._greeted = False
+        self._wait_ready(ready_seconds)
         self.info: Info = self._read(read_info, self._request(Command.HELLO)[1])
         self._greeted = True
         self.inputs = tuple(self._port(INPUT, i) for i in range(self.info.inputs))
@@ -163,6 +167,13 @@ class Client:
         self._link.close()
 
     # ---- parts of the above ----
+
+    def _wait_ready(self, seconds: float) -> None:
+        """What is sent before the board listens is lost, so there is no hurry."""
+        until = time.monotonic() + seconds
+        while seconds and (line := self._link.receive(until)) is not None:
+            if isinstance(line, str) and line.startswith(READY):
+                return
 
     def _port(self, kind: int, index: int) -> PortInfo:
         return self._read(read_port, self._request(Command.PORT, bytes([kind, index]))[1])

@@ -145,7 +145,9 @@ class Client:
         ticks, tasks, lap = [], [], 0.0
         for first in range(0, self.info.steps, PROFILE_STEPS):
             count = min(PROFILE_STEPS, self.info.steps - first)
-            _, data = self._request(Command.PROFILE, first.to_bytes(2, "little") + count.to_bytes(2, "little"))
+            _, data = self._request(
+                Command.PROFILE, first.to_bytes(2, "little") + count.to_bytes(2, "little")
+            )
             if len(data) != 12 + 12 * count:
                 raise self._malformed(f"PROFILE of {len(data)} bytes")
             lap = _u(data, 0, 8) / max(_u(data, 8, 4), 1)
@@ -217,7 +219,9 @@ class Client:
             return None
         head = number.to_bytes(2, "little")
         if frame.command == Command.NEED and kind == INPUT:
-            return Frame(Command.ROWS, frame.sequence, self._session, head + inputs[port][offset : offset + size])
+            return Frame(
+                Command.ROWS, frame.sequence, self._session, head + inputs[port][offset : offset + size]
+            )
         if frame.command == Command.GIVE and kind == OUTPUT and len(data) == size:
             outputs[port][offset : offset + size] = data
             return Frame(Command.TAKEN, frame.sequence, self._session, head)
@@ -281,7 +285,9 @@ class Client:
         if fault := read_fault(line):
             raise self._explain(fault)
         if self._greeted and line.startswith(READY):
-            raise self._failed(f"{RESTARTED} (power, reset button or watchdog)", "start again; check its power supply")
+            raise self._failed(
+                f"{RESTARTED} (power, reset button or watchdog)", "start again; check its power supply"
+            )
 
     def _status(self, command: Command, frame: Frame) -> Status:
         """The status of a reply, if it is a good one."""
@@ -291,13 +297,16 @@ class Client:
         if code in (Status.OK, Status.ACCEPTED):
             return Status(code)
         if code == Status.NO_SESSION:
-            raise self._failed(f"{RESTARTED}, or another program talks to it", "start again, and let nobody else use the port")
+            raise self._failed(
+                f"{RESTARTED}, or another program talks to it",
+                "start again, and let nobody else use the port",
+            )
         if code == Status.MODEL_FAILED:
             raise internal(f"the model returned the error {detail}", self._where())
         if code == Status.POOL_BROKEN:
             side = {1: "in front of", 2: "behind"}.get(more, "on both sides of")
             raise internal(f"the model wrote {side} its pool", self._where())
-        meaning = _MEANINGS.get(Status(code)) if code in iter(Status) else None
+        meaning = _MEANINGS.get(Status(code)) if code in set(Status) else None
         what = meaning or f"answers {command.name} with the unknown status {code}"
         raise self._failed(what, "flash the board again with this version of vmcu")
 

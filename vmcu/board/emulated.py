@@ -46,13 +46,16 @@ class EmulatedBoard:
         if path is None:
             fix = "install QEMU (Debian: apt install qemu-system-arm)"
             raise fail("QEMU is not installed", f"board '{target.name}'", fix, Exit.TOOL)
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
         serial = _listener()
         debugger = _listener() if gdb else None
         command = [
             *(path, "-M", machine, "-nodefaults", "-display", "none", "-monitor", "stdio"),
             *(("-kernel", str(elf.resolve())) if elf else ()),
-            *("-chardev", f"socket,id=line,fd={serial.fileno()},server=on,nodelay=on,wait={'off' if gdb else 'on'}"),
+            *(
+                "-chardev",
+                f"socket,id=line,fd={serial.fileno()},server=on,nodelay=on,wait={'off' if gdb else 'on'}",
+            ),
             *("-serial", "chardev:line"),
             *("-icount", f"shift={qemu.icount_shift},align=off,sleep=off"),
         ]

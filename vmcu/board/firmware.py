@@ -18,7 +18,17 @@ from vmcu.toolchain.stack import call_graph
 
 SERVER_STACK_BYTES = 1024  # of the server around the model, an interrupt and its registers; tests paint it
 _FIRST_GUESS_BYTES = 4096  # of the variables, for a first link that tells
-_SOURCES = ("start.c", "fault.S", "fault.c", "counter.c", "guard.c", "hooks.c", "rows.c", "server.c", "frame.c")
+_SOURCES = (
+    "start.c",
+    "fault.S",
+    "fault.c",
+    "counter.c",
+    "guard.c",
+    "hooks.c",
+    "rows.c",
+    "server.c",
+    "frame.c",
+)
 _START = {"write": 0, "modify": 1, "wait": 2}
 
 
@@ -126,9 +136,7 @@ def _header(
     project: CProject, target: Target, setup: Setup, console: Console, compiler: Compiler, model: str
 ) -> str:
     """`vmcu_board.h`: what the firmware must know of board and build."""
-    steps = [
-        f"{{{_START[s.kind]}U, {s.address:#x}U, {s.mask:#x}U, {s.value:#x}U}}" for s in setup.start
-    ]
+    steps = [f"{{{_START[s.kind]}U, {s.address:#x}U, {s.mask:#x}U, {s.value:#x}U}}" for s in setup.start]
     macros = {
         "BOARD_NAME": _text(target.name),
         "BOARD_PROJECT": _text(project.name),

@@ -36,9 +36,7 @@ class Frame:
 
 def encode(frame: Frame) -> bytes:
     """Its bytes on the line."""
-    head = HEADER.pack(
-        MAGIC, VERSION, frame.command, frame.sequence, len(frame.payload), frame.session
-    )
+    head = HEADER.pack(MAGIC, VERSION, frame.command, frame.sequence, len(frame.payload), frame.session)
     body = head + frame.payload
     return body + struct.pack("<I", zlib.crc32(body[2:]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import serial
@@ -66,10 +67,8 @@ class Link:
 
     def close(self) -> None:
         """Gives the line back."""
-        try:
+        with suppress(OSError, serial.SerialException):
             self._stream.close()
-        except (OSError, serial.SerialException):
-            pass
 
     def _cut(self, error: Exception) -> VmcuError:
         return fail(

@@ -78,6 +78,49 @@ def target_option(required: bool) -> Callable[[F], F]:
     return click.option("-t", "--target", required=required, help=text, shell_complete=_complete_target)
 
 
+def board_options(function: F) -> F:
+    """A board and the way to it."""
+    for option in (
+        click.option(
+            "--timeout",
+            "limit_seconds",
+            type=click.FloatRange(0.1, 86_400),
+            default=120.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="For one inference on a board.",
+        ),
+        click.option(
+            "--port",
+            metavar="PORT",
+            help="Of --board: /dev/ttyACM0, COM3, socket://HOST:PORT, or `emulated`.  [default: found by USB number]",
+        ),
+        click.option("--board", help="Board that holds the model.", shell_complete=_complete_target),
+    ):
+        function = option(function)
+    return function
+
+
+def one_target(target: str | None, board: str | None, port: str | None, engine: str) -> str:
+    """The name of what is compiled for.
+
+    Raises:
+        VmcuError: (INPUT) neither or both of -t and --board, or an option of the other one.
+    """
+    if (target is None) == (board is None):
+        what = "both are given" if target else "neither is given"
+        raise fail(
+            what,
+            "-t, --board",
+            "-t TARGET runs in an emulator, --board BOARD on a board with vmcu's firmware",
+        )
+    if board is None and port is not None:
+        raise fail("belongs to --board", "--port", "say which board it is: --board BOARD")
+    if board is not None and engine != "auto":
+        raise fail("belongs to -t", f"--engine {engine}", "leave it out, or emulate with -t TARGET")
+    return target or board or ""
+
+
 def planning_options(function: F) -> F:
     """Everything that shapes the plan."""
     for option in (

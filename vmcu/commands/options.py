@@ -78,27 +78,33 @@ def target_option(required: bool) -> Callable[[F], F]:
     return click.option("-t", "--target", required=required, help=text, shell_complete=_complete_target)
 
 
+def port_option(function: F) -> F:
+    """--port."""
+    return click.option(
+        "--port",
+        metavar="PORT",
+        help="Of --board: /dev/ttyACM0, COM3, socket://HOST:PORT, or `emulated`.  [default: found by USB number]",
+    )(function)
+
+
+def board_name_option(required: bool) -> Callable[[F], F]:
+    """--board."""
+    text = "Board with vmcu's firmware; see `vmcu targets`."
+    return click.option("--board", required=required, help=text, shell_complete=_complete_target)
+
+
 def board_options(function: F) -> F:
-    """A board and the way to it."""
-    for option in (
-        click.option(
-            "--timeout",
-            "limit_seconds",
-            type=click.FloatRange(0.1, 86_400),
-            default=120.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="For one inference on a board.",
-        ),
-        click.option(
-            "--port",
-            metavar="PORT",
-            help="Of --board: /dev/ttyACM0, COM3, socket://HOST:PORT, or `emulated`.  [default: found by USB number]",
-        ),
-        click.option("--board", help="Board that holds the model.", shell_complete=_complete_target),
-    ):
-        function = option(function)
-    return function
+    """A board that holds the model, and the way to it."""
+    limit = click.option(
+        "--timeout",
+        "limit_seconds",
+        type=click.FloatRange(0.1, 86_400),
+        default=120.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For one inference on a board.",
+    )
+    return board_name_option(False)(port_option(limit(function)))
 
 
 def one_target(target: str | None, board: str | None, port: str | None, engine: str) -> str:

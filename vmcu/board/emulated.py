@@ -62,7 +62,7 @@ class EmulatedBoard:
         files = [serial.fileno()]
         self.gdb: tuple[str, int] | None = None
         if debugger:
-            command += ["-chardev", f"socket,id=gdb,fd={debugger.fileno()},server=on,wait=off"]
+            command += ["-chardev", f"socket,id=gdb,fd={debugger.fileno()},server=on,nodelay=on,wait=off"]
             command += ["-gdb", "chardev:gdb", "-S"]
             files.append(debugger.fileno())
             self.gdb = debugger.getsockname()

@@ -66,6 +66,8 @@ class GdbConnection:
             self._monitor("swdp_scan")
             if self._ask("vAttach;1")[:1] not in ("S", "T"):
                 raise self._failed("finds no chip", "check the wires to the board and its power")
+        if "qXfer:features:read+" in features:
+            self._ask("qXfer:features:read:target.xml:0,400")  # QEMU lets no one set registers who has not read this
         self._flash = self._memory_map() if "qXfer:memory-map:read+" in features else ()
 
     def read_word(self, address: int) -> int | None:
@@ -162,7 +164,7 @@ class GdbConnection:
     def _answer(self, seconds: float) -> str:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if found := re.search(rb"\$([^#]*)#([0-9a-f]{2})", self._waiting):
+            if found := re.search(rb"\$([^#]*)#([0-9a-f]{2})", bytes(self._waiting)):
                 del self._waiting[: found.end()]
                 good = sum(found[1]) & 0xFF == int(found[2], 16)
                 self._stream.write(b"+" if good else b"-")

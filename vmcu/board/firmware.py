@@ -87,11 +87,11 @@ def build_board(
     Raises:
         VmcuError: (INPUT) vmcu has no firmware for the target; (TOOL) the compiler fails; (DOES_NOT_FIT) flash or RAM.
     """
-    setup, console = _needs(target)
+    setup, console = needs(target)
     flags = (*base_flags(target, compiler, optimise), *(("-DVMCU_HOOKS",) if hooks else ()))
     job = Job(project, compiler, workdir, flags, ("board", "port"))
     (workdir / "app").mkdir(exist_ok=True)
-    header = _header(project, target, setup, console, compiler, model)
+    header = vmcu_board_header(project, target, setup, console, compiler, model)
     (workdir / "app" / "vmcu_board.h").write_text(header, encoding="utf-8")
     sources = [f"board/{name}" for name in (*_SOURCES, f"console_{console.driver}.c")]
     counter = counter_flags(target) if setup.counter == "fpgaio" else ()
@@ -120,7 +120,12 @@ def build_board(
     return BoardFirmware(elf, project, target, compiler, model, build_id(project), hooks, stack)
 
 
-def _needs(target: Target) -> tuple[Setup, Console]:
+def needs(target: Target) -> tuple[Setup, Console]:
+    """What a board's file has to hold for a firmware.
+
+    Raises:
+        VmcuError: (INPUT) it does not.
+    """
     if target.firmware is None or target.console is None:
         what = "vmcu has no firmware for it: its file has no tables [firmware] and [console]"
         raise fail(what, f"board '{target.name}'", "add them (CONTRIBUTING.md), or choose another board")
@@ -132,7 +137,7 @@ def _needs(target: Target) -> tuple[Setup, Console]:
     return target.firmware, target.console
 
 
-def _header(
+def vmcu_board_header(
     project: CProject, target: Target, setup: Setup, console: Console, compiler: Compiler, model: str
 ) -> str:
     """`vmcu_board.h`: what the firmware must know of board and build."""

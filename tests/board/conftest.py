@@ -44,5 +44,5 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., BoardFirmwa
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory: pytest.TempPathFactory) -> HostProgram:
-    """The tiny project behind the server, for this machine, under sanitizers."""
-    return build_host_server(tiny(), MODEL, tmp_path_factory.mktemp("host"))
+    """The tiny project behind the server, for this machine, under sanitizers; its output is the end of its pool."""
+    return build_host_server(tiny(pool_bytes=2052), MODEL, tmp_path_factory.mktemp("host"))

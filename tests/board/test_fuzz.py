@@ -19,12 +19,33 @@ from vmcu.board.protocol import REPLY, Command, Status
 from vmcu.errors import VmcuError
 
 SESSION = 0xC0FFEE11
-QUICK_FRAMES, ALL_FRAMES = 20_000, 200_000
+FRAMES = 200_000
+INPUT_BYTES, OUTPUT_BYTES = 64, 4  # of the tiny project
 COMMANDS = [int(c) for c in Command]
+
+
+def at_the_edge(rng: random.Random) -> bytes:
+    """A well-formed request for bytes at the end of what there is, or beyond."""
+    offset = rng.choice((0, 1, 3, 4, 60, 63, 64, 65, 2048, 2051, 2052, 2053, 2**31, 2**32 - 1))
+    count = rng.choice((0, 1, 4, 5, 64, 65, 504, 508, 509, 2052, 65535))
+    port = bytes([rng.choice((0, 0, 0, 1, 255)), 0, 0, 0])
+    place = struct.pack("<IH", offset, count)
+    command, payload = rng.choice(
+        (
+            (Command.READ, port + place),
+            (Command.PEEK, place),
+            (Command.WRITE, port + place[:4] + bytes(min(count, 504))),
+            (Command.PROFILE, struct.pack("<HH", offset & 0xFFFF, count)),
+            (Command.RUN, b""),
+        )
+    )
+    return encode(Frame(command, rng.randrange(65536), SESSION, payload))
 
 
 def hostile(rng: random.Random) -> bytes:
     """One frame or something that looks like it."""
+    if rng.random() < 0.2:
+        return at_the_edge(rng)
     kind = rng.randrange(12)
     command = rng.choice(COMMANDS) if rng.random() < 0.9 else rng.randrange(256)
     session = SESSION if rng.random() < 0.9 else rng.randrange(2**32)
@@ -72,36 +93,48 @@ def fire(host: HostProgram, frames: int, seed: int) -> None:
     replies = [f for f in found if isinstance(f, Frame)]
     assert len(replies) > frames // 2
     for reply in replies:
-        assert reply.command & REPLY and reply.payload, reply
-        if reply.command != Command.GARBLED | REPLY:
-            assert reply.payload[0] in set(Status), reply
+        check(reply)
     assert replies[-1].sequence == 104 and replies[-1].session == last
     assert replies[-1].payload[4:] == expected(data, 1)
 
 
+def check(reply: Frame) -> None:
+    """No reply says or holds more than there is."""
+    assert reply.command & REPLY and len(reply.payload) >= 4, reply
+    if reply.command == Command.GARBLED | REPLY:
+        return
+    assert reply.payload[0] in set(Status), reply
+    assert reply.payload[0] != Status.MODEL_FAILED, reply
+    data = reply.payload[4:]
+    if reply.payload[0] == Status.OK and reply.command == Command.WRITE | REPLY:
+        assert int.from_bytes(data, "little") <= INPUT_BYTES
+    if reply.payload[0] == Status.OK and reply.command == Command.READ | REPLY:
+        assert len(data) <= OUTPUT_BYTES
+
+
 def test_server_survives_hostile_frames(host: HostProgram) -> None:
-    fire(host, QUICK_FRAMES, 1)
+    fire(host, FRAMES, 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 20))
 def test_server_survives_hostile_frames_for_long(host: HostProgram, seed: int) -> None:
-    fire(host, ALL_FRAMES // 10, seed)
+    fire(host, FRAMES, seed)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(s, marks=pytest.mark.slow) for s in range(2, 8))])
 def test_noise_never_becomes_a_wrong_answer(host: HostProgram, seed: int) -> None:
     """The model counts its runs, so that a request that was executed twice would show."""
     pipe = host.start()
     line = NoisyLine(pipe, seed, 0.03)
     done, refused, runs = 0, 0, 0
     try:
-        for _ in range(3):  # a session that ended in an error is followed by another one
+        for _ in range(2):  # a session that ended in an error is followed by another one
             try:
                 client = Client(Link("host", line), answer_seconds=0.2)
                 client.reset()
                 runs = 0
-                for x in samples(30):
+                for x in samples(12):
                     outputs, _ = client.infer(x)
                     runs += 1
                     assert outputs[0] == expected(x[0], runs)
@@ -111,7 +144,7 @@ def test_noise_never_becomes_a_wrong_answer(host: HostProgram, seed: int) -> Non
                 assert "garbled" in str(error) or "does not answer" in str(error) or "no board" in str(error)
     finally:
         pipe.close()
-    assert done >= 30 and line.damaged > 20, (done, refused)
+    assert done >= 12 and line.damaged > 3, (done, refused)
 
 
 @settings(max_examples=300, deadline=None)

@@ -14,7 +14,7 @@
 #define CFSR_BFAR_VALID (1U << 15)
 #define STACK_WORDS 32U /* of the interrupted code; vmcu looks for return addresses there */
 
-extern uint32_t vmcu_ld_stack_top[];
+extern uint32_t vmcu_ld_stack_limit[], vmcu_ld_stack_top[];
 void vmcu_fault_report(const uint32_t *frame);
 
 static void number(const char *name, uint32_t value)
@@ -29,6 +29,7 @@ static void number(const char *name, uint32_t value)
 
 void vmcu_fault_report(const uint32_t *frame)
 {
+    const uint32_t *words = frame < vmcu_ld_stack_limit ? vmcu_ld_stack_limit : frame;
     uint32_t cfsr = 0U, address = 0U, has_address = 0U, i;
 #if !defined(__ARM_ARCH_6M__) && !defined(__ARM_ARCH_8M_BASE__)
     cfsr = CFSR;
@@ -46,17 +47,18 @@ void vmcu_fault_report(const uint32_t *frame)
     if (has_address != 0U) {
         number(" address=", address);
     }
-    if ((cfsr & CFSR_STACKING) == 0U) {
+    if ((cfsr & CFSR_STACKING) == 0U && words == frame) {
         number(" pc=", frame[6]);
         number(" lr=", frame[5]);
     }
     number(" sp=", (uint32_t)(uintptr_t)frame);
+    number(" limit=", (uint32_t)(uintptr_t)vmcu_ld_stack_limit);
     number(" step=", vmcu_task_step);
     number(" row=", vmcu_task_row);
     number(" tasks=", vmcu_task_count);
     vmcu_text(" stack=");
-    for (i = 0U; i < STACK_WORDS && frame + i < vmcu_ld_stack_top; i++) {
-        number(i == 0U ? "" : ",", frame[i]);
+    for (i = 0U; i < STACK_WORDS && words + i < vmcu_ld_stack_top; i++) {
+        number(i == 0U ? "" : ",", words[i]);
     }
     vmcu_text("\n");
     AIRCR = 0x05FA0004U; /* SYSRESETREQ */

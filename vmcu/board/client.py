@@ -38,6 +38,7 @@ from vmcu.errors import Exit, VmcuError, fail, internal
 T = TypeVar("T")
 TRIES = 5
 ANSWER_SECONDS = 1.0
+QUIET_SECONDS = 0.05  # after the last complaint of the board; one burst of noise makes many
 RUN_SECONDS = 120.0
 AGAIN_SECONDS = 3.0  # a run that was accepted is asked for again, in case its result was lost
 READY = "VMCU READY"
@@ -260,7 +261,8 @@ class Client:
                     self._heard(frame)
                     continue
                 if frame.command == Command.GARBLED | REPLY:
-                    break
+                    until = min(until, time.monotonic() + QUIET_SECONDS)
+                    continue
                 if frame.session != self._session or frame.sequence != self._sequence:
                     if frame.command == command | REPLY and frame.sequence == self._sequence:
                         self._status(command, frame)  # the board knows another session, or none

@@ -23,6 +23,7 @@ class Fault:
         cfsr: its reasons, 0 on Armv6-M.
         address: that was accessed; None where the core does not know it.
         pc, lr: of the interrupted code; None where the stack could not hold them.
+        is_overflow: the stack pointer was below the stack's limit.
         step, row: of the last task that ended; None before the first, and in a firmware without hooks.
         stack: words of it, the top first.
     """
@@ -32,6 +33,7 @@ class Fault:
     address: int | None
     pc: int | None
     lr: int | None
+    is_overflow: bool
     step: int | None
     row: int | None
     stack: tuple[int, ...]
@@ -54,6 +56,7 @@ def read_fault(line: str) -> Fault | None:
         number("address"),
         number("pc"),
         number("lr"),
+        (number("sp") or 0) < (number("limit") or 0) or bool((number("cfsr") or 0) & _STACK_BITS),
         None if step == _NOBODY else step,
         None if row == _NOBODY else row,
         tuple(int(w, 16) for w in re.findall(r"[0-9a-f]{8}", words[1] if words else "")),
@@ -68,7 +71,7 @@ def explain_fault(fault: Fault, elf: Elf | None, steps: Sequence[str], board: st
         steps: labels of the model's steps.
     """
     what = "the processor took a fault"
-    if fault.cfsr & _STACK_BITS:
+    if fault.is_overflow:
         what = "the stack overflowed"
     if fault.pc is not None:
         what += f" at {elf.function_at(fault.pc) if elf else f'{fault.pc:#010x}'}"

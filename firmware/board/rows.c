@@ -70,7 +70,6 @@ static void number(struct stream *streams, const struct port_range *ports, uint3
     }
 }
 
-int vmcu_app_run(void *pool);
 int vmcu_app_run(void *pool)
 {
 #ifdef VMCU_APP_SOURCE_COUNT

@@ -10,6 +10,9 @@
 /* One frame to the host and its answer, with retries; 0 on success. */
 int vmcu_rows_exchange(uint32_t is_output, uint32_t port, uint32_t offset_bytes, uint8_t *data, uint32_t bytes);
 
+/* One inference of a model with callbacks, as VMCU_APP_RUN calls it. */
+int vmcu_app_run(void *pool);
+
 /* Statuses of a model with callbacks, SPEC.md section 5. */
 #define VMCU_ROWS_GAVE_UP(status) ((status) == 2 || (status) == 3)
 

@@ -32,7 +32,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., BoardFirmwa
     """Builds the tiny project for a board, each combination once."""
 
     @cache
-    def make(name: str, compiler: str = "gcc", hooks: bool = True, extra: str = "", more: str = "") -> BoardFirmware:
+    def make(
+        name: str, compiler: str = "gcc", hooks: bool = True, extra: str = "", more: str = ""
+    ) -> BoardFirmware:
         need(compiler)
         work = tmp_path_factory.mktemp(f"{name}-{compiler}")
         project = tiny(extra=extra, more=more)

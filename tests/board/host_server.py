@@ -31,7 +31,11 @@ class HostProgram:
     def feed(self, data: bytes) -> bytes:
         """What it answers to a stream of bytes that ends; a sanitizer's report fails the test."""
         done = subprocess.run(
-            (str(self.program),), input=data, capture_output=True, env={**os.environ, **SANITIZERS}, timeout=300
+            (str(self.program),),
+            input=data,
+            capture_output=True,
+            env={**os.environ, **SANITIZERS},
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
         return done.stdout

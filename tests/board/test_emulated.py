@@ -140,7 +140,9 @@ def test_debugger_refuses_another_chip(board: Board) -> None:
     firmware = board("netduinoplus2")
     with EmulatedBoard(firmware.target, None, gdb=True) as running:
         assert running.gdb is not None
-        with pytest.raises(VmcuError, match="is another chip: 0x0 at 0xe0042000; 'netduinoplus2' has 0x413") as e:
+        with pytest.raises(
+            VmcuError, match="is another chip: 0x0 at 0xe0042000; 'netduinoplus2' has 0x413"
+        ) as e:
             flash(firmware, via="bmp", uid=f"socket://{running.gdb[0]}:{running.gdb[1]}")
         assert e.value.code == Exit.INPUT and "nothing was written" in str(e.value)
 
@@ -184,7 +186,10 @@ def test_another_model(board: Board) -> None:
     firmware = board("cortex-m4")
     with session(firmware) as (_, client):
         mine = BoardModel(firmware.project, "ab" * 32, firmware.target, find_compiler)
-        with pytest.raises(VmcuError, match=r"holds another model: 'tiny' of sha256 5a5a5a5a5a5a5a5a, not 'tiny' of sha256 abab") as e:
+        with pytest.raises(
+            VmcuError,
+            match=r"holds another model: 'tiny' of sha256 5a5a5a5a5a5a5a5a, not 'tiny' of sha256 abab",
+        ) as e:
             check_model(client.info, mine)
         assert e.value.code == Exit.INPUT and "vmcu flash MODEL --board cortex-m4" in str(e.value)
         other = BoardModel(tiny(extra="pool[9] = 1;"), firmware.model, firmware.target, find_compiler)
@@ -277,7 +282,9 @@ def test_board_that_qemu_has_not(board: Board) -> None:
 
 def test_board_without_firmware(board: Board) -> None:
     target = replace(load_target("cortex-m4"), firmware=None, console=None)
-    with pytest.raises(VmcuError, match=r"vmcu has no firmware for it: its file has no tables \[firmware\] and \[console\]"):
+    with pytest.raises(
+        VmcuError, match=r"vmcu has no firmware for it: its file has no tables \[firmware\] and \[console\]"
+    ):
         from vmcu.board.firmware import needs
 
         needs(target)

@@ -50,7 +50,14 @@ def hostile(rng: random.Random) -> bytes:
     command = rng.choice(COMMANDS) if rng.random() < 0.9 else rng.randrange(256)
     session = SESSION if rng.random() < 0.9 else rng.randrange(2**32)
     size = rng.choice((0, 1, 2, 4, 6, 8, 9, 10, 12, 72, rng.randrange(PAYLOAD_MAX + 1)))
-    payload = rng.choice((rng.randbytes(size), bytes(size), b"\xff" * size, bytes([rng.randrange(3)]) + bytes(max(size - 1, 0))))
+    payload = rng.choice(
+        (
+            rng.randbytes(size),
+            bytes(size),
+            b"\xff" * size,
+            bytes([rng.randrange(3)]) + bytes(max(size - 1, 0)),
+        )
+    )
     good = encode(Frame(command, rng.randrange(65536), session, payload[:PAYLOAD_MAX]))
     at = rng.randrange(len(good))
     if kind < 6:
@@ -62,7 +69,9 @@ def hostile(rng: random.Random) -> bytes:
     if kind == 8:
         return good * rng.randrange(2, 4)
     if kind == 9:  # a length beyond the most
-        body = HEADER.pack(MAGIC, VERSION, command, 1, rng.randrange(PAYLOAD_MAX + 1, 65536), session) + payload
+        body = (
+            HEADER.pack(MAGIC, VERSION, command, 1, rng.randrange(PAYLOAD_MAX + 1, 65536), session) + payload
+        )
         return body + struct.pack("<I", zlib.crc32(body[2:]))
     if kind == 10:
         return rng.randbytes(rng.randrange(1, 40))
@@ -148,7 +157,13 @@ def test_noise_never_becomes_a_wrong_answer(host: HostProgram, seed: int) -> Non
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(st.binary(max_size=40), st.binary(max_size=60).map(lambda p: encode(Frame(5, 7, 9, p)))), max_size=8), st.randoms())
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=40), st.binary(max_size=60).map(lambda p: encode(Frame(5, 7, 9, p)))),
+        max_size=8,
+    ),
+    st.randoms(),
+)
 def test_decoder_takes_anything_in_any_pieces(parts: list[bytes], rng: random.Random) -> None:
     """The same frames, whatever the pieces; none is lost but by noise that swallows it."""
     data = b"".join(parts)
@@ -181,7 +196,14 @@ def test_client_survives_a_board_that_talks_nonsense(seed: int) -> None:
         def write(self, data: bytes) -> int:
             _, _, command, sequence, _, session = HEADER.unpack_from(data)
             choices = [command | REPLY] * 6 + [rng.randrange(256), Command.NEED, Command.GIVE]
-            payload = rng.choice((b"", bytes(4), bytes(4) + rng.randbytes(rng.randrange(200)), rng.randbytes(rng.randrange(60))))
+            payload = rng.choice(
+                (
+                    b"",
+                    bytes(4),
+                    bytes(4) + rng.randbytes(rng.randrange(200)),
+                    rng.randbytes(rng.randrange(60)),
+                )
+            )
             self.waiting += encode(Frame(rng.choice(choices), sequence, session, payload))
             self.waiting += rng.choice((b"", b"VMCU FAULT pc=1234\n", b"VMCU READY\n", rng.randbytes(9)))
             return len(data)

@@ -97,7 +97,9 @@ def test_flash_says_what_it_does(firmware: BoardFirmware) -> None:
 
 def test_wrong_chip_is_refused(firmware: BoardFirmware) -> None:
     chip = Chip(0x1000_6421)
-    with pytest.raises(VmcuError, match="is another chip: 0x421 at 0xe0042000; 'nucleo-f411re' has 0x431") as e:
+    with pytest.raises(
+        VmcuError, match="is another chip: 0x421 at 0xe0042000; 'nucleo-f411re' has 0x431"
+    ) as e:
         flash(firmware, probes=[Fake("b", chip, ONE)])
     assert chip.done == ["close"] and e.value.code == Exit.INPUT
     assert "nothing was written" in str(e.value)
@@ -295,7 +297,10 @@ def test_pyocd(firmware: BoardFirmware, monkeypatch: pytest.MonkeyPatch) -> None
             assert options["target_override"] == "stm32f411retx" and options["unique_id"] == "0668FF"
             return Session()
 
-    helpers, programmer = types.ModuleType("pyocd.core.helpers"), types.ModuleType("pyocd.flash.file_programmer")
+    helpers, programmer = (
+        types.ModuleType("pyocd.core.helpers"),
+        types.ModuleType("pyocd.flash.file_programmer"),
+    )
     helpers.ConnectHelper = Helper  # type: ignore[attr-defined]
     programmer.FileProgrammer = Programmer  # type: ignore[attr-defined]
     for name in ("pyocd", "pyocd.core", "pyocd.flash"):

@@ -35,7 +35,9 @@ def net(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("streams", [((), ()), (("*",), ()), ((), ("*",)), (("*",), ("*",))])
-def test_streamed_rows_cross_the_link(tmp_path: Path, streams: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+def test_streamed_rows_cross_the_link(
+    tmp_path: Path, streams: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
     """int8 and int32 outputs, rows longer than a frame, three inferences: as in the batch harness."""
     path = segmenter(16, 200).save(tmp_path)
     made = vmcu.compile(path, "cortex-m4", stream_inputs=streams[0], stream_outputs=streams[1])
@@ -63,20 +65,27 @@ def test_fault_in_a_layer(net: Path) -> None:
     project = made.compiled.project
     last = len(project.steps) - 1
     source = project.files[f"{project.name}.c"]
-    broken = re.sub(rf"(VMCU_STEP step_{last}\(.*?\)\n{{\n)", r'\1    __asm volatile("udf #0");\n', source, count=1)
+    broken = re.sub(
+        rf"(VMCU_STEP step_{last}\(.*?\)\n{{\n)", r'\1    __asm volatile("udf #0");\n', source, count=1
+    )
     assert broken != source
     wrong = replace(project, files=MappingProxyType({**project.files, f"{project.name}.c": broken}))
     mine = made.on_board()
     model = BoardModel(wrong, mine.sha256, mine.target, mine.find_compiler)
     batch = random_batch(made.compiled.graph, 1)
-    with pytest.raises(VmcuError, match=rf"took a fault at step_{last}\S*, in step {last} \({re.escape(project.steps[last])}\)"):
+    with pytest.raises(
+        VmcuError,
+        match=rf"took a fault at step_{last}\S*, in step {last} \({re.escape(project.steps[last])}\)",
+    ):
         run_on_board(model, EMULATED, batch.payload(made.compiled.graph))
 
 
 def test_run_command(net: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(1).integers(-128, 128, (4, 3, 8, 8)).astype(np.int8)
     np.save(tmp_path / "x.npy", x)
-    there = command("run", net, "--board", "cortex-m7", "--port", EMULATED, "--input", tmp_path / "x.npy", "--json")
+    there = command(
+        "run", net, "--board", "cortex-m7", "--port", EMULATED, "--input", tmp_path / "x.npy", "--json"
+    )
     here = command("run", net, "-t", "cortex-m7", "--input", tmp_path / "x.npy", "--json")
     assert there.code == here.code == Exit.OK, there.err
     assert there.json["outputs"] == here.json["outputs"]
@@ -144,7 +153,9 @@ def test_silence(net: Path) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        result = command("run", net, "--board", "cortex-m4", "--port", f"socket://127.0.0.1:{listener.getsockname()[1]}")
+        result = command(
+            "run", net, "--board", "cortex-m4", "--port", f"socket://127.0.0.1:{listener.getsockname()[1]}"
+        )
     assert result.code == Exit.TOOL and "no board of vmcu answers there" in result.err
     assert "flash it with `vmcu flash`" in result.err
 
@@ -156,7 +167,11 @@ class _Port:
 
 def test_port_by_usb_number(monkeypatch: pytest.MonkeyPatch) -> None:
     board = load_target("nucleo-f411re")
-    ports = [_Port("/dev/ttyS0", None, None), _Port("/dev/ttyACM1", 0x0483, 0x374B), _Port("/dev/ttyACM0", 1, 2)]
+    ports = [
+        _Port("/dev/ttyS0", None, None),
+        _Port("/dev/ttyACM1", 0x0483, 0x374B),
+        _Port("/dev/ttyACM0", 1, 2),
+    ]
     monkeypatch.setattr("vmcu.board.session.list_ports.comports", lambda: ports)
     assert find_port(board) == "/dev/ttyACM1"
     ports.append(_Port("/dev/ttyACM2", 0x0483, 0x374B))

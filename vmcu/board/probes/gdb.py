@@ -67,7 +67,9 @@ class GdbConnection:
             if self._ask("vAttach;1")[:1] not in ("S", "T"):
                 raise self._failed("finds no chip", "check the wires to the board and its power")
         if "qXfer:features:read+" in features:
-            self._ask("qXfer:features:read:target.xml:0,400")  # QEMU lets no one set registers who has not read this
+            self._ask(
+                "qXfer:features:read:target.xml:0,400"
+            )  # QEMU lets no one set registers who has not read this
         self._flash = self._memory_map() if "qXfer:memory-map:read+" in features else ()
 
     def read_word(self, address: int) -> int | None:

@@ -148,7 +148,7 @@ def test_debugger_refuses_another_chip(board: Board) -> None:
 
 
 def test_noise_on_the_line(board: Board) -> None:
-    with session(board("cortex-m4")) as (running, client):
+    with session(board("cortex-m4")) as (_, client):
         link = client._link
         good = encode(Frame(Command.RUN, 7, 1, b""))
         for noise in (b"\0" * 700, MAGIC * 30, good[:9], good[:-1] + b"\0", bytes(range(256)) * 3):

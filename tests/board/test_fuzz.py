@@ -136,16 +136,14 @@ def test_noise_never_becomes_a_wrong_answer(host: HostProgram, seed: int) -> Non
     """The model counts its runs, so that a request that was executed twice would show."""
     pipe = host.start()
     line = NoisyLine(pipe, seed, 0.03)
-    done, refused, runs = 0, 0, 0
+    done, refused = 0, 0
     try:
         for _ in range(2):  # a session that ended in an error is followed by another one
             try:
                 client = Client(Link("host", line), answer_seconds=0.2)
                 client.reset()
-                runs = 0
-                for x in samples(12):
+                for runs, x in enumerate(samples(12), 1):
                     outputs, _ = client.infer(x)
-                    runs += 1
                     assert outputs[0] == expected(x[0], runs)
                     done += 1
             except VmcuError as error:

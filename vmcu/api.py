@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vmcu.batch import Batch, make_batch, random_batch, unpack
+from vmcu.board.session import BoardModel
 from vmcu.budget import settle
 from vmcu.codegen.names import project_name
 from vmcu.cycles import TIMINGS
@@ -103,6 +104,11 @@ class Model:
     def _build(self, compiled: Compiled, hooks: Hooks, folder: str) -> Firmware:
         found = find_compiler(self.compiler)
         return build(compiled.project, self.target, found, workdir=self._work(folder), hooks=hooks)
+
+    def on_board(self) -> BoardModel:
+        """What a board that holds the model is compared with, and how its firmware is built."""
+        project, sha256 = self.compiled.project, self.compiled.graph.sha256
+        return BoardModel(project, sha256, self.target, lambda: find_compiler(self.compiler))
 
     def settle(self, ram_bytes: int) -> None:
         """Changes to the plan that suits its wish best within `ram_bytes`, real stack included.

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from vmcu.codegen.project import tool_version
-from vmcu.commands import build_commands, info_commands, run_commands
+from vmcu.commands import board_commands, build_commands, info_commands, run_commands
 from vmcu.errors import Exit, VmcuError
 
 
@@ -34,6 +34,8 @@ Examples:
   vmcu compile model.onnx -t cortex-m4 -o out     C project and report
   vmcu run model.onnx -t cortex-m4 --input x.npy  run it on an emulated chip
   vmcu verify model.onnx -t cortex-m4             every layer against the reference
+  vmcu flash model.onnx --board nucleo-f411re     firmware with the model onto a board
+  vmcu run model.onnx --board nucleo-f411re       run it there
 \b
 Exit codes: 0 ok, 1 model, file or option, 2 usage, 3 a tool is missing or failed,
 4 outputs differ, 5 does not fit, 70 a bug in vmcu.
@@ -52,6 +54,8 @@ for command in (
     build_commands.compile_command,
     run_commands.run_command,
     run_commands.verify,
+    board_commands.flash_command,
+    board_commands.self_test,
 ):
     cli.add_command(command)
 

@@ -122,18 +122,21 @@ class Model:
             raise fail("counts no instructions", "engine 'host'", "use an emulator: see `vmcu doctor`")
         return build_host(self.compiled.project, workdir=self._work(f"host-{hooks}"), hooks=hooks)
 
-    def measure(self, engine: Engine = "auto") -> Measured:
-        """Exact instructions of one inference on seeded noise, in total and per layer, and estimated cycles."""
-        if self._measured is None:
-            batch = random_batch(self.compiled.graph, 1)
-            plain = self.run_batch(batch, engine=engine)
-            profile = self.run_batch(batch, engine=engine, hooks="profile")
-            self._measured = Measured(
-                self.with_cycles(plain, batch),
-                profile.profile,
-                self.with_cycles(profile, batch).profile_cycles,
-            )
-        return self._measured
+    def measure(self, engine: Engine = "auto", batch: Batch | None = None) -> Measured:
+        """Exact instructions of one inference, in total and per layer, and estimated cycles.
+
+        Args:
+            batch: whose first inference is run; None: seeded noise, once per model.
+        """
+        if batch is None and self._measured is not None:
+            return self._measured
+        given = random_batch(self.compiled.graph, 1) if batch is None else batch.first()
+        plain = self.with_cycles(self.run_batch(given, engine=engine), given)
+        profile = self.with_cycles(self.run_batch(given, engine=engine, hooks="profile"), given)
+        found = Measured(plain, profile.profile, profile.profile_cycles, profile.profile_leaves)
+        if batch is None:
+            self._measured = found
+        return found
 
     def with_cycles(self, report: RunReport, batch: Batch) -> RunReport:
         """The report with estimated cycles of the first inference, which Unicorn repeats if another engine ran it.
@@ -152,7 +155,13 @@ class Model:
         first = None if report.instructions is None else report.instructions[:1]
         if (again.instructions, again.profile) != (first, report.profile):
             raise internal("QEMU and Unicorn count differently", self.compiled.project.name)
-        return replace(report, cycles=again.cycles, profile_cycles=again.profile_cycles)
+        return replace(
+            report,
+            cycles=again.cycles,
+            leaves=again.leaves,
+            profile_cycles=again.profile_cycles,
+            profile_leaves=again.profile_leaves,
+        )
 
     @property
     def report(self) -> dict[str, Any]:

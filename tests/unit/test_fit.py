@@ -10,7 +10,7 @@ from broken_plans import compiled
 
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
-from vmcu.targets import Target, load_target
+from vmcu.targets import Region, Target, load_target
 from vmcu.toolchain import Compiler, Firmware
 
 ONE = compiled("branches")
@@ -20,7 +20,13 @@ STACK, STATICS, CODE = 100, 8, 1000
 
 
 def chip(ram: int, flash: int) -> Target:
-    return replace(load_target("nucleo-f411re"), name="chip", ram_bytes=ram, flash_bytes=flash)
+    """A board with one region of each."""
+    return replace(
+        load_target("nucleo-f411re"),
+        name="chip",
+        ram=(Region("SRAM", 0x2000_0000, ram, 0),),
+        flash=(Region("flash", 0x0800_0000, flash, 3),),
+    )
 
 
 FIRMWARE = Firmware(

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
-from vmcu.targets.load import list_targets, load_target
-from vmcu.targets.target import Memory, Qemu, Target
+from vmcu.targets.load import emulated, list_targets, load_target
+from vmcu.targets.target import (
+    ChipId,
+    Console,
+    Memory,
+    Power,
+    Probe,
+    Qemu,
+    Region,
+    RegisterStep,
+    Setup,
+    Target,
+)
 
-__all__ = ["Memory", "Qemu", "Target", "list_targets", "load_target"]
+__all__ = [
+    "ChipId",
+    "Console",
+    "Memory",
+    "Power",
+    "Probe",
+    "Qemu",
+    "Region",
+    "RegisterStep",
+    "Setup",
+    "Target",
+    "emulated",
+    "list_targets",
+    "load_target",
+]

@@ -10,7 +10,7 @@ import pytest
 from vmcu.errors import Exit, VmcuError
 from vmcu.resources import folder
 from vmcu.targets import list_targets, load_target
-from vmcu.targets.load import read_target
+from vmcu.targets.load import read_board, read_core
 
 CORES = ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
 
@@ -92,17 +92,9 @@ def core_file(tmp_path: Path, pattern: str, replacement: str) -> Path:
 def test_invalid_files(tmp_path: Path, pattern: str, replacement: str, message: str) -> None:
     path = core_file(tmp_path, pattern, replacement)
     if not message:  # the engines are optional
-        assert read_target(path).unicorn_cpu is None
+        assert read_core(path).unicorn_cpu is None
         return
     with pytest.raises(VmcuError, match=message) as e:
-        read_target(path)
+        read_core(path)
     assert e.value.code == Exit.INPUT
     assert "cores/mine.toml" in str(e.value)
-
-
-def test_board_of_an_unknown_core(tmp_path: Path) -> None:
-    (tmp_path / "boards").mkdir()
-    path = tmp_path / "boards" / "mine.toml"
-    path.write_text('core = "cortex-m99"\n')
-    with pytest.raises(VmcuError, match=r"boards/mine.toml: 'core': names no core there is"):
-        read_target(path)

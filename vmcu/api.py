@@ -168,14 +168,19 @@ class Model:
         """`report.json` as a dictionary; builds and measures where tools are at hand."""
         return self.make_report(measure=True)
 
-    def make_report(self, *, measure: bool) -> dict[str, Any]:
+    def make_report(self, *, measure: bool = True, measured: Measured | None = None) -> dict[str, Any]:
         """The report; what no tool is there for is None.
+
+        Args:
+            measure: run one inference on seeded noise, where an emulator is found.
+            measured: a run that has been made, instead.
 
         Raises:
             VmcuError: a tool that is there fails, or the model does not fit.
         """
         firmware = self.firmware() if self._has_compiler() else None
-        measured = self.measure() if firmware and measure and self._has_engine() else None
+        if measured is None and firmware and measure and self._has_engine():
+            measured = self.measure()
         return make_report(self.compiled, self.target, firmware, measured, budget_bytes=self.limits.ram_bytes)
 
     def save(self, folder: Path | str, report: dict[str, Any] | None = None) -> None:

@@ -1,7 +1,8 @@
-"""The most multiply-accumulates of int8 products that a core can do in a cycle: the roof of the roofline.
+"""What a core can do at most: the two lines of the roofline.
 
-A bound of the instruction set at the core's timing, counting the multiplications alone: no load, no loop. Nothing
-reaches it; how far a layer is below it tells where time is left.
+Bounds of the instruction set at the core's timing: multiplications of 8-bit products alone, without a load or a loop, and
+bytes that loads and stores move when they do nothing else. Nothing reaches them; how far a layer is below them tells where
+time is left.
 """
 
 from __future__ import annotations
@@ -13,25 +14,30 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """A bound.
+    """Bounds of a core.
 
     Attributes:
         macs_per_cycle: of 8-bit products, summed in 32 bits.
-        source: which instruction, and what says how long it takes.
+        bytes_per_cycle: from and to memory without wait states.
+        source: which instructions, and what says how long they take.
     """
 
     macs_per_cycle: float
+    bytes_per_cycle: int
     source: str
 
 
+_LISTS = "lists of N words take 1 + N"
 ROOFS: Mapping[str, Roof] = MappingProxyType(
     {
-        "cortex-m0plus": Roof(0.5, "MULS and ADDS, a cycle each (Arm DDI0484, table 3-1)"),
-        "cortex-m3": Roof(0.5, "MLA, two cycles (Arm DDI0337, instruction set summary)"),
-        "cortex-m4": Roof(2.0, "SMLAD, two products in a cycle (Arm DDI0439, table 3-1)"),
-        "cortex-m33": Roof(2.0, "SMLAD, two products in a cycle; as the Cortex-M4, an assumption"),
+        "cortex-m0plus": Roof(0.5, 4, f"MULS and ADDS, a cycle each; {_LISTS} (Arm DDI0484, table 3-1)"),
+        "cortex-m3": Roof(0.5, 4, f"MLA, two cycles; {_LISTS} (Arm DDI0337, instruction set summary)"),
+        "cortex-m4": Roof(2.0, 4, f"SMLAD, two products in a cycle; {_LISTS} (Arm DDI0439, table 3-1)"),
+        "cortex-m33": Roof(2.0, 4, "an assumption: as the Cortex-M4 (SMLAD, two products in a cycle)"),
         "cortex-m7": Roof(
-            2.0, "SMLAD, two products, one multiplication in a cycle (LLVM's scheduling model of the core)"
+            2.0,
+            8,
+            "an assumption: one SMLAD and two words in a cycle, after LLVM's scheduling model of the core",
         ),
     }
 )

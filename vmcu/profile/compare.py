@@ -152,11 +152,11 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
 
 def _layers(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """The changed ones; by the best figure that all layers of both have."""
-    for key, unit in reversed(LAYERED):
-        if all(one.get(key) is not None for side in (before, after) for one in side["layers"]):
-            break
-    else:
+    both = [*before["layers"], *after["layers"]]
+    known = [(key, unit) for key, unit in LAYERED if all(one.get(key) is not None for one in both)]
+    if not known:
         return []
+    key, unit = known[-1]
     old, new = _by_name(before["layers"], key), _by_name(after["layers"], key)
     names = [*old, *(name for name in new if name not in old)]
     changes = [Change(name, unit, old.get(name), new.get(name)) for name in names]

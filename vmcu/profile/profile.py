@@ -121,6 +121,7 @@ def make_profile(
         "clock_hz": conditions.clock_hz,
         "wait_states": conditions.wait_states,
         "roof_macs_per_cycle": roof.macs_per_cycle if roof else None,
+        "roof_bytes_per_cycle": roof.bytes_per_cycle if roof else None,
         "roof_source": roof.source if roof else None,
         "instructions": costs.whole_instructions,
         "cycles": total_cycles,

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from vmcu.targets.load import emulated, list_targets, load_target
+from vmcu.targets.place import (
+    FlashPlace,
+    RamPlace,
+    flash_capacity,
+    place_flash,
+    place_ram,
+    ram_capacity,
+    with_regions,
+)
 from vmcu.targets.target import (
     ChipId,
     Console,
@@ -19,15 +28,22 @@ from vmcu.targets.target import (
 __all__ = [
     "ChipId",
     "Console",
+    "FlashPlace",
     "Memory",
     "Power",
     "Probe",
     "Qemu",
+    "RamPlace",
     "Region",
     "RegisterStep",
     "Setup",
     "Target",
     "emulated",
+    "flash_capacity",
     "list_targets",
     "load_target",
+    "place_flash",
+    "place_ram",
+    "ram_capacity",
+    "with_regions",
 ]

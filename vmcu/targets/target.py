@@ -215,29 +215,37 @@ class Target:
 
     @property
     def ram_bytes(self) -> int:
-        """The largest piece of RAM in one: internal regions, joined where one begins at the other's end."""
-        return max((r.size_bytes for r in self.spans()), default=0)
+        """The largest piece of RAM that the pool may go to, with stack and variables or without."""
+        return max((r.size_bytes for r in self.pool_regions()), default=0)
 
     @property
     def flash_bytes(self) -> int:
         """The region that holds code."""
         return self.flash[0].size_bytes
 
-    def spans(self) -> tuple[Region, ...]:
-        """Pieces of internal RAM: the regions, the fastest first, then neighbours joined into one, the smallest first.
+    def pool_regions(self) -> tuple[Region, ...]:
+        """Where the pool may go, the best first: what the user named, else `spans`."""
+        if self.pool_region is None:
+            return self.spans()
+        return tuple(r for r in (*self.ram, *self.joined()) if r.name == self.pool_region)
 
-        A joined piece has the names of its parts with "+" between them, and the wait states of the slowest.
+    def spans(self) -> tuple[Region, ...]:
+        """Pieces of internal RAM: the regions, the fastest first, then those of `joined`, the smallest first."""
+        return (*(r for r in self.ram if r.kind == "internal"), *self.joined())
+
+    def joined(self) -> tuple[Region, ...]:
+        """Internal regions that begin where another one ends, as one piece: every run of two and more.
+
+        It has the names of its parts with "+" between them, and the wait states of the slowest.
         """
-        regions = [r for r in self.ram if r.kind == "internal"]
-        ordered = sorted(regions, key=lambda r: r.origin)
-        joined: list[Region] = []
-        for first in range(len(ordered)):
-            piece = ordered[first]
+        ordered = sorted((r for r in self.ram if r.kind == "internal"), key=lambda r: r.origin)
+        found: list[Region] = []
+        for first, piece in enumerate(ordered):
             for after in ordered[first + 1 :]:
                 if after.origin != piece.end:
                     break
                 slowest = max(piece.wait_states, after.wait_states)
                 size = piece.size_bytes + after.size_bytes
                 piece = Region(f"{piece.name}+{after.name}", piece.origin, size, slowest)
-                joined.append(piece)
-        return (*regions, *sorted(joined, key=lambda r: (r.size_bytes, r.origin)))
+                found.append(piece)
+        return tuple(sorted(found, key=lambda r: (r.size_bytes, r.origin)))

@@ -229,7 +229,7 @@ def test_firmware_without_console(tmp_path: Path) -> None:
     for part in ("[firmware]", "[console]"):
         start = BOARD.index(part)
         path.write_text(BOARD[:start] + BOARD[BOARD.index("\n[", start) + 1 :])
-        with pytest.raises(VmcuError, match="mine.toml: 'firmware, console': one without the other"):
+        with pytest.raises(VmcuError, match=r"mine.toml: 'firmware, console': one without the other"):
             read_board(path)
 
 
@@ -257,13 +257,13 @@ def test_own_folders(tmp_path: Path) -> None:
 
 
 def test_own_folders_with_mistakes(tmp_path: Path) -> None:
-    with pytest.raises(VmcuError, match="--target-path '.*none': is no folder") as e:
+    with pytest.raises(VmcuError, match=r"--target-path '.*none': is no folder") as e:
         list_targets([tmp_path / "none"])
     assert e.value.code == Exit.INPUT and "fix: name a folder" in str(e.value)
     (tmp_path / "nucleo-f411re.toml").write_text(BOARD)
-    with pytest.raises(VmcuError, match="nucleo-f411re.toml: the name 'nucleo-f411re' is taken"):
+    with pytest.raises(VmcuError, match=r"nucleo-f411re.toml: the name 'nucleo-f411re' is taken"):
         load_target("cortex-m4", [tmp_path])
     (tmp_path / "nucleo-f411re.toml").rename(tmp_path / "core.toml")
     (tmp_path / "core.toml").write_text('isa = "armv7-m"\n')
-    with pytest.raises(VmcuError, match="core.toml: 'core': is missing"):
+    with pytest.raises(VmcuError, match=r"core.toml: 'core': is missing"):
         list_targets([tmp_path])

@@ -10,13 +10,19 @@ import pytest
 from vmcu.errors import Exit, VmcuError
 from vmcu.resources import folder
 from vmcu.targets import list_targets, load_target
-from vmcu.targets.load import read_board, read_core
+from vmcu.targets.load import read_core
 
 CORES = ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
 
 
 def test_every_core_and_board_in_order() -> None:
-    assert [t.name for t in list_targets()] == [*CORES, "nucleo-f411re", "nucleo-f767zi"]
+    assert [t.name for t in list_targets()] == [
+        *CORES,
+        "microbit",
+        "netduinoplus2",
+        "nucleo-f411re",
+        "nucleo-f767zi",
+    ]
 
 
 def test_boards_have_the_limits_of_their_chips() -> None:

@@ -20,6 +20,7 @@ from vmcu.ir.quantized import Numerics
 from vmcu.picture.page import report_html
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import Optimise, wished
+from vmcu.profile import conditions_of, from_emulator, make_profile
 from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
 from vmcu.run.unicorn_engine import has_unicorn
@@ -137,6 +138,35 @@ class Model:
         if batch is None:
             self._measured = found
         return found
+
+    def profile(
+        self,
+        data: Array | Mapping[str, Array] | None = None,
+        *,
+        engine: Engine = "auto",
+        clock_hz: int | None = None,
+        wait_states: int | None = None,
+    ) -> dict[str, Any]:
+        """What every layer costs in an emulated inference: exact instructions, estimated cycles (`vmcu profile --json`).
+
+        Args:
+            data: as for `run`; its first inference is profiled. None: seeded noise.
+            engine: an emulator.
+            clock_hz, wait_states: of the flash at that clock; by default the target's.
+
+        Raises:
+            VmcuError: a tool is missing or failed; the engine counts nothing; the model does not fit.
+        """
+        batch = None if data is None else make_batch(self.compiled.graph, data)
+        firmware, measured = self.firmware(), self.measure(engine, batch)
+        return make_profile(
+            self.make_report(measured=measured),
+            self.compiled.plan.schedule,
+            self.target.core,
+            from_emulator(measured),
+            conditions_of(self.target, clock_hz, wait_states),
+            firmware.step_stack_bytes,
+        )
 
     def with_cycles(self, report: RunReport, batch: Batch) -> RunReport:
         """The report with estimated cycles of the first inference, which Unicorn repeats if another engine ran it.

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from vmcu.codegen.project import tool_version
-from vmcu.commands import build_commands, info_commands, profile_commands, run_commands
+from vmcu.commands import build_commands, ci_commands, info_commands, profile_commands, run_commands
 from vmcu.errors import Exit, VmcuError
 
 
@@ -55,6 +55,7 @@ for command in (
     run_commands.verify,
     profile_commands.profile,
     profile_commands.compare_command,
+    ci_commands.ci,
 ):
     cli.add_command(command)
 

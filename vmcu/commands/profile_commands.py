@@ -8,44 +8,25 @@ from typing import Any
 
 import click
 
-import vmcu.api
-from vmcu.batch import Batch, make_batch
 from vmcu.commands.output import print_json, print_table, progress
-from vmcu.commands.run_commands import compile_options, open_for_run, read_arrays
+from vmcu.commands.run_commands import compile_options, open_for_run, read_arrays, single_input
 from vmcu.errors import Exit, fail
 from vmcu.picture.profile_page import MARKER as PAGE_MARKER
 from vmcu.picture.profile_page import profile_html
-from vmcu.profile import conditions_of, from_emulator, make_profile
-from vmcu.profile.compare import Change, Comparison, compare, parse_percent, read_figures
+from vmcu.profile.compare import (
+    Change,
+    Comparison,
+    as_percent,
+    compare,
+    in_words,
+    parse_percent,
+    read_figures,
+)
 from vmcu.profile.junit import MARKER as JUNIT_MARKER
 from vmcu.profile.junit import Case, junit_xml
 from vmcu.profile.power import measure_draw, read_recording
 from vmcu.profile.text import CSV_HEADER, EXACT, csv_text, layer_table, stage_table, sum_of_layers, summary
 from vmcu.save import refuse_foreign_file, save_file
-
-
-def profile_model(
-    made: vmcu.api.Model,
-    engine: str = "auto",
-    batch: Batch | None = None,
-    clock_hz: int | None = None,
-    wait_states: int | None = None,
-) -> dict[str, Any]:
-    """The profile of a compiled model from an emulated inference.
-
-    Raises:
-        VmcuError: a tool is missing or failed; the engine counts nothing.
-    """
-    measured = made.measure(engine, batch)  # type: ignore[arg-type]
-    report = made.make_report(measured=measured)
-    return make_profile(
-        report,
-        made.compiled.plan.schedule,
-        made.target.core,
-        from_emulator(measured),
-        conditions_of(made.target, clock_hz, wait_states),
-        made.firmware().step_stack_bytes,
-    )
 
 
 @click.command(epilog="Example: vmcu profile models/mnist_cnn/model.onnx -t nucleo-f411re")
@@ -62,7 +43,9 @@ def profile_model(
     type=click.IntRange(0, 100),
     help="Of the flash at that clock.  [default: the target's; 0 for a core]",
 )
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write the layers to this CSV file.")
+@click.option(
+    "--csv", "csv_path", type=click.Path(path_type=Path), help="Also write the layers to this CSV file."
+)
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path), help="Also write a page with charts to this file."
 )
@@ -77,7 +60,9 @@ def profile_model(
     show_default=True,
     help="In --power-csv: the input that is 1 during an inference, or START:END in seconds.",
 )
-@click.option("--volts", type=click.FloatRange(0, 60, min_open=True), help="Supply, where the meter did not tell.")
+@click.option(
+    "--volts", type=click.FloatRange(0, 60, min_open=True), help="Supply, where the meter did not tell."
+)
 def profile(
     model: Path,
     target: str,
@@ -109,8 +94,8 @@ def profile(
     data = read_arrays(input_path) if input_path else None
     with progress("profiling"):
         made = open_for_run(model, target, compiler, options)
-        batch = None if data is None else make_batch(made.compiled.graph, data)
-        found = profile_model(made, engine, batch, clock_hz, wait_states)
+        given = None if data is None else single_input(data, made.compiled.graph)
+        found = made.profile(given, engine=engine, clock_hz=clock_hz, wait_states=wait_states)  # type: ignore[arg-type]
     if recording is not None and power_csv is not None:
         known = volts if volts is not None or made.target.power is None else made.target.power.volts
         found["power"] = {"file": power_csv.name, **asdict(measure_draw(recording, window, known))}
@@ -149,7 +134,9 @@ def print_profile(found: dict[str, Any]) -> None:
     metavar="PERCENT",
     help="Exit with 4 where RAM, flash, instructions or cycles have grown by more, e.g. 2%.",
 )
-@click.option("--junit", type=click.Path(path_type=Path), help="Also write the checks to this JUnit XML file.")
+@click.option(
+    "--junit", type=click.Path(path_type=Path), help="Also write the checks to this JUnit XML file."
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable result on stdout.")
 def compare_command(
     before: Path, after: Path, fail_above: str | None, junit: Path | None, as_json: bool
@@ -183,8 +170,9 @@ def compare_command(
 
 def print_comparison(found: Comparison, limit: float | None) -> None:
     """Totals, changed layers, notes, the verdict."""
-    header = ["figure", "unit", "before", "after", "change", ""]
-    print_table(header, [_row(c, limit) for c in found.totals], right=(2, 3, 4))
+    header = ["figure", "unit", "before", "after", "change", "limit"][: 5 if limit is None else 6]
+    rows = [_row(c, limit)[: len(header)] for c in found.totals]
+    print_table(header, rows, right=(2, 3, 4))
     if found.layers:
         click.echo()
         rows = [_row(c, None)[:5] for c in found.layers]
@@ -193,20 +181,17 @@ def print_comparison(found: Comparison, limit: float | None) -> None:
         click.echo(f"note: {note}")
     if limit is not None:
         bad = found.regressions(limit)
-        names = ", ".join(f"{c.name} {percent(c)}" for c in bad)
-        click.echo(f"above the limit of {limit:.3g}: {names}" if bad else f"nothing grew by more than {limit:.3g}")
+        names = ", ".join(f"{c.name} {in_words(c)}" for c in bad)
+        click.echo(
+            f"above the limit of {as_percent(limit)}: {names}"
+            if bad
+            else f"nothing grew by more than {as_percent(limit)}"
+        )
 
 
 def _row(change: Change, limit: float | None) -> list[object]:
-    verdict = "ABOVE THE LIMIT" if limit is not None and change.exceeds(limit) else ""
-    return [change.name, change.unit, change.before, change.after, percent(change), verdict]
-
-
-def percent(change: Change) -> str:
-    """How much more, in words where there is no ratio."""
-    if change.before is None or change.after is None:
-        return "new" if change.before is None else "gone"
-    return "from 0" if change.before == 0 < change.after else f"{change.ratio:+.2%}"
+    verdict = "" if limit is None or not change.limited else "ABOVE" if change.exceeds(limit) else "ok"
+    return [change.name, change.unit, change.before, change.after, in_words(change), verdict]
 
 
 def _as_dict(change: Change, limit: float | None) -> dict[str, Any]:
@@ -225,8 +210,9 @@ def cases_of(found: Comparison, suite: str, limit: float | None) -> list[Case]:
     """A check per total figure."""
     cases = []
     for c in found.totals:
-        detail = f"{c.before:,} before, {c.after:,} now, {percent(c)} ({c.unit})"
-        bad = limit is not None and c.exceeds(limit)
-        reason = f"{c.name} grew by {percent(c)}, more than {limit:.3g}" if bad else ""
+        detail = f"{c.before:,} before, {c.after:,} now, {in_words(c)} ({c.unit})"
+        reason = ""
+        if limit is not None and c.exceeds(limit):
+            reason = f"{c.name} grew: {in_words(c)}, more than {as_percent(limit)}"
         cases.append(Case(suite, f"{c.name} ({c.unit})", detail, reason))
     return cases

@@ -86,7 +86,9 @@ def _tiles(profile: Mapping[str, Any]) -> list[Figure]:
     energy = profile["estimated_microjoules"]
     return [
         Figure("instructions", _number(profile["instructions"]), "", "per inference, exact"),
-        Figure("cycles", _number(cycles), "", f"per inference, {kind}" if cycles else "no model of this core"),
+        Figure(
+            "cycles", _number(cycles), "", f"per inference, {kind}" if cycles else "no model of this core"
+        ),
         Figure(
             "time",
             time or NONE,
@@ -129,7 +131,6 @@ def _lines(profile: Mapping[str, Any]) -> list[Line]:
 def _total(profile: Mapping[str, Any]) -> Line:
     """Sums of the layers; the whole inference is in the tiles."""
     layers, sums = profile["layers"], profile["sum_of_layers"]
-    bytes_ = [_number(sum(one[k] for one in layers)) for k in ("read_bytes", "written_bytes", "weights_bytes")]
     macs = sum(one["macs"] for one in layers)
     each = {"macs": macs, "cycles": sums["cycles"], "instructions": sums["instructions"]}
     each |= {f"{k}_per_mac": each[k] / macs if each[k] and macs else None for k in ("cycles", "instructions")}
@@ -143,7 +144,9 @@ def _total(profile: Mapping[str, Any]) -> Line:
         _number(sums["cycles"]),
         _per_mac(each),
         "100.0%",
-        *bytes_,
+        _number(sum(one["read_bytes"] for one in layers)),
+        _number(sum(one["written_bytes"] for one in layers)),
+        _number(sum(one["weights_bytes"] for one in layers)),
         NONE if None in time else f"{sum(time):.3f}",
         0,
         "",

@@ -15,7 +15,8 @@ from vmcu.picture.render import shorten
 WIDTH, HEIGHT = 960, 420
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 28, 52
 LEAST, MOST = 4.0, 16.0  # radius of a dot
-NEAR = 15.0  # labels closer than this hide each other
+NEAR = 15.0  # dots closer than this share a label
+NAMED = 6  # steps in a label
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Roofline:
     Attributes:
         width, height, left, right, top, bottom: of the picture and of its field.
         spots: layers, the costly ones first, so that none lies hidden under another.
+        labels: numbers of steps, those of neighbouring spots together.
         across, along: ticks of the vertical and of the horizontal axis.
         roof: path of the bounds; "" without any.
         roof_words, roof_x, roof_y: their label.
@@ -51,6 +53,7 @@ class Roofline:
     top: int
     bottom: int
     spots: tuple[Spot, ...]
+    labels: tuple[Spot, ...]
     across: tuple[Spot, ...]
     along: tuple[Spot, ...]
     roof: str
@@ -81,15 +84,17 @@ def make_roofline(profile: Mapping[str, Any]) -> Roofline | None:
         return bottom - (bottom - TOP) * (log2(value) - low_y) / (high_y - low_y)
 
     order = sorted(range(len(known)), key=lambda i: -(known[i]["share"] or 0))
-    spots, places = [], list[tuple[float, float]]()
+    spots, groups = [], list[tuple[float, float, float, list[int]]]()
     for rank, i in enumerate(order):
         one, at = known[i], (x(xs[i]), y(ys[i]))
         radius = max(LEAST, MOST * sqrt(one["share"] or 0))
-        hidden = any(abs(at[0] - px) < NEAR and abs(at[1] - py) < NEAR for px, py in places)
-        label = "" if hidden else str(one["step"])
-        if label:
-            places.append(at)
-        spots.append(Spot(_n(at[0]), _n(at[1]), _n(radius), label, _words(one, per), "most" if rank == 0 else ""))
+        css = "layer most" if rank == 0 else "layer"
+        spots.append(Spot(_n(at[0]), _n(at[1]), _n(radius), "", _words(one, per), css))
+        near = next((g for g in groups if abs(at[0] - g[0]) < NEAR and abs(at[1] - g[1]) < NEAR), None)
+        if near is None:
+            groups.append((*at, radius, [one["step"]]))
+        else:
+            near[3].append(one["step"])
     roof, words, roof_at = "", "", (0.0, 0.0)
     if peak:
         bandwidth = profile["roof_bytes_per_cycle"]
@@ -109,6 +114,7 @@ def make_roofline(profile: Mapping[str, Any]) -> Roofline | None:
         TOP,
         bottom,
         tuple(spots),
+        tuple(_label(*group) for group in groups),
         tuple(Spot("", _n(y(2.0**k)), "", f"{2.0**k:g}", "", "") for k in range(low_y, high_y + 1)),
         tuple(Spot(_n(x(2.0**k)), "", "", f"{2.0**k:g}", "", "") for k in range(low_x, high_x + 1)),
         roof,
@@ -124,6 +130,12 @@ def _span(values: Sequence[float]) -> tuple[int, int]:
     """Powers of two around all values, with a little room."""
     low, high = floor(log2(min(values)) - 0.2), ceil(log2(max(values)) + 0.2)
     return low, max(high, low + 2)
+
+
+def _label(x: float, y: float, radius: float, steps: Sequence[int]) -> Spot:
+    """Above the dots, or left of what would stick out on the right."""
+    text = ", ".join(map(str, sorted(steps)[:NAMED])) + (", \u2026" if len(steps) > NAMED else "")
+    return Spot(_n(x), _n(y - radius - 4), "", text, "", "label end" if x > WIDTH - 4 * RIGHT else "label")
 
 
 def _words(layer: Mapping[str, Any], per: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmcu.errors import VmcuError, fail
+from vmcu.errors import fail
 from vmcu.picture.render import clean
 
 # What is compared in total: name, unit, where it lies. The first three never vary by themselves between two
@@ -142,12 +142,17 @@ def _problem(found: object) -> str:
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
     """What has changed from one to the other; both have passed `check_figures`."""
-    totals = []
+    totals, lacking = [], []
     for name, unit, keys in TOTALS:
         old, new = _at(before, keys), _at(after, keys)
         if old is not None and new is not None:
             totals.append(Change(name, unit, old, new, name in LIMITED))
-    return Comparison(tuple(totals), tuple(_layers(before, after)), tuple(_notes(before, after)))
+        elif old is not None or new is not None:
+            lacking.append(
+                f"{name} ({unit}) not compared: only {'the first' if new is None else 'the second'} has them"
+            )
+    notes = (*_notes(before, after), *lacking)
+    return Comparison(tuple(totals), tuple(_layers(before, after)), notes)
 
 
 def _layers(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
@@ -206,10 +211,19 @@ def parse_percent(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1000:
-        raise not_percent(text)
+        raise fail(f"'{text[:40]}' is no percentage", "fail-above", "write 2% or 0.5%")
     return value / 100
 
 
-def not_percent(text: str) -> VmcuError:
-    """The error for a limit that is no percentage."""
-    return fail(f"'{text[:40]}' is no percentage", "fail-above", "write 2% or 0.5%")
+def as_percent(limit: float) -> str:
+    """0.02 as `2%`."""
+    return f"{100 * limit:.6g}%"
+
+
+def in_words(change: Change) -> str:
+    """How much more it is."""
+    if change.before is None or change.after is None:
+        return "new" if change.before is None else "gone"
+    if change.before == change.after:
+        return "unchanged"
+    return "from 0" if change.before == 0 else f"{change.ratio:+.2%}"

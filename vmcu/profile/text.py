@@ -77,7 +77,9 @@ def stage_table(profile: Mapping[str, Any]) -> tuple[list[str], list[list[object
     rows = [
         [
             s["stage"],
-            f"{s['first_step']} to {s['end_step'] - 1}" if s["end_step"] - s["first_step"] > 1 else s["first_step"],
+            f"{s['first_step']} to {s['end_step'] - 1}"
+            if s["end_step"] - s["first_step"] > 1
+            else s["first_step"],
             s["macs"],
             s["instructions"],
             s["cycles"],
@@ -97,11 +99,15 @@ def summary(profile: Mapping[str, Any]) -> list[list[object]]:
     if profile["instructions"] is not None:
         rows.append(["instructions", profile["instructions"], "exact", profile["engine"]])
     if on_board:
-        counted = f"median of {profile['repetitions']} after {profile['warm_up']} of warm-up; {profile['engine']}"
+        counted = (
+            f"median of {profile['repetitions']} after {profile['warm_up']} of warm-up; {profile['engine']}"
+        )
         rows.append(["cycles", profile["cycles"], "measured", counted])
         low, high = profile["cycles_spread"]
         rows.append(["  spread", f"{low:,} to {high:,}", "measured", "least and most"])
-        rows.append(["  hook", profile["hook_cycles"], "measured", "cycles a task, subtracted from the layers"])
+        rows.append(
+            ["  hook", profile["hook_cycles"], "measured", "cycles a task, subtracted from the layers"]
+        )
     elif profile["cycles"] is None:
         rows.append(["cycles", None, "", profile["no_cycles"]])
     else:
@@ -110,7 +116,9 @@ def summary(profile: Mapping[str, Any]) -> list[list[object]]:
             waits = f"{profile['wait_states']} wait states at every branch that is taken, no cache"
             rows.append(["  no cache", profile["cycles_uncached"], "est.", waits])
     if profile["ms"] is not None:
-        at = f"at {profile['clock_hz'] / 1e6:g} MHz, {'measured' if on_board else 'from the estimated cycles'}"
+        at = (
+            f"at {profile['clock_hz'] / 1e6:g} MHz, {'measured' if on_board else 'from the estimated cycles'}"
+        )
         rows.append(["time", _span(profile["ms"], profile["ms_uncached"], ".3f"), "ms", at])
     if profile["estimated_microjoules"] is not None:
         energy = _span(profile["estimated_microjoules"], profile["estimated_microjoules_uncached"], ".1f")

@@ -4,13 +4,13 @@
     python -m bench.cycles --model mlperf_kws --core cortex-m4 --layers
 
 Ours is a prediction, never a measurement: exact instruction counts priced by the core's timing table, as a band from zero
-wait states (caches and prefetchers hide the flash) to the flash's wait states at every branch that is taken (a prefetcher and
-no cache). Clock and wait states are those of the board in `targets/boards` that the published result was measured on.
+wait states (caches and prefetchers hide the flash) to the flash's wait states at every branch that is taken and for every 16
+bytes of weights that a task goes through (a prefetcher and no cache). Clock and wait states are those of the board in `targets/boards` that the published result was measured on.
 Published are the best results of MLPerf Tiny's closed division: other kernels, measured on the board. So "ours / published" is
 two things in one, the kernels and the model, and no error of the model.
 
 To tell them apart, CMSIS-NN on the Cortex-M4: its exact instructions (bench/peers.py, TensorFlow Lite Micro) times the cycles
-per instruction predicted for our code, beside the published open-source result with the same kernels (microTVM). A ratio below
+per instruction predicted for our code, with our band, beside the published open-source result with the same kernels (microTVM). A ratio below
 1 says what the model leaves out: wait states for data, contention, the runtime around the kernels; and what differs
 between the two runtimes and the two codes' mixtures of instructions.
 """

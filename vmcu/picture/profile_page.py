@@ -13,6 +13,7 @@ from markupsafe import Markup
 from vmcu.picture.figures import NONE, Figure
 from vmcu.picture.render import render, shorten
 from vmcu.picture.roofline import make_roofline
+from vmcu.profile.profile import UNCACHED
 from vmcu.profile.text import EXACT, sum_of_layers
 
 MARKER = "<!-- profile by vmcu -->"
@@ -165,8 +166,7 @@ def _notes(profile: Mapping[str, Any]) -> list[str]:
     notes.append(profile["cycles_label"] or f"cycles: {profile['no_cycles']}; exact instructions only")
     if profile["wait_states"] and profile["cycles_uncached"] is not None:
         notes.append(
-            f"with {profile['wait_states']} wait states at every branch that is taken, and no cache: "
-            f"{profile['cycles_uncached']:,} cycles (estimated)"
+            f"with {profile['wait_states']} {UNCACHED}: {profile['cycles_uncached']:,} cycles (estimated)"
         )
     if profile["roof_source"]:
         notes.append(f"bound: {profile['roof_source']}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmcu.picture.render import shorten
+from vmcu.profile.profile import UNCACHED
 
 LONGEST_NODE = 32
 EXACT = "exact: an emulated inference executes the same every time; there is no warm-up, repetition or spread"
@@ -113,7 +114,7 @@ def summary(profile: Mapping[str, Any]) -> list[list[object]]:
     else:
         rows.append(["cycles", profile["cycles"], "est.", profile["cycles_label"]])
         if profile["wait_states"]:
-            waits = f"{profile['wait_states']} wait states at every branch that is taken, no cache"
+            waits = f"{profile['wait_states']} {UNCACHED}"
             rows.append(["  no cache", profile["cycles_uncached"], "est.", waits])
     if profile["ms"] is not None:
         at = (

@@ -22,6 +22,8 @@ class Traffic:
         read_bytes: of activations, every task's own: a row that three tasks read counts three times.
         written_bytes: of activations.
         weights_bytes: of the model's parameters that belong to the step, once.
+        fetched_bytes: the same once per task, which is how often a kernel goes through them at least; of a step that
+            accumulates, each task has its own part of them.
     """
 
     tasks: int
@@ -29,6 +31,7 @@ class Traffic:
     read_bytes: int
     written_bytes: int
     weights_bytes: int
+    fetched_bytes: int
 
 
 def step_traffic(schedule: Schedule) -> tuple[Traffic, ...]:
@@ -52,5 +55,6 @@ def step_traffic(schedule: Schedule) -> tuple[Traffic, ...]:
         ins, out = graph.ins(op), graph.tensors[op.output]
         macs = op.macs(ins, out) * count[i] // op.tasks(ins, out)
         weights = sum(c.values.nbytes for c in kernel.constants if c.role == "weights")
-        found.append(Traffic(count[i], macs, read[i], written[i], weights))
+        times = 1 if op.accumulates else count[i]
+        found.append(Traffic(count[i], macs, read[i], written[i], weights, weights * times))
     return tuple(found)

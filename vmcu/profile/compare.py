@@ -59,7 +59,9 @@ class Change:
 
     def exceeds(self, limit: float) -> bool:
         """Is it a limited figure that has grown by more than `limit`?"""
-        return self.limited and self.ratio is not None and self.ratio > limit
+        if not self.limited or self.before is None or self.after is None:
+            return False
+        return self.after - self.before > limit * self.before * (1 + 1e-9)  # 2 % more is not more than 2 %
 
 
 @dataclass(frozen=True, slots=True)

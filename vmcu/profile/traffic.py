@@ -21,7 +21,7 @@ class Traffic:
         macs: multiply-accumulates that they execute; a row that nobody needs has none.
         read_bytes: of activations, every task's own: a row that three tasks read counts three times.
         written_bytes: of activations.
-        weights_bytes: of the model's parameters that belong to the step, once.
+        weights_bytes: of the step's weights as its kernel holds them (packed, perhaps wider than the model's), once.
         fetched_bytes: the same once per task, which is how often a kernel goes through them at least; of a step that
             accumulates, each task has its own part of them.
     """

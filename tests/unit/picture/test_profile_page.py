@@ -180,9 +180,7 @@ def test_a_network_that_does_not_multiply_has_no_picture() -> None:
 
 
 @NEEDS_BROWSER
-@pytest.mark.parametrize(
-    ("scheme", "paper"), [("light", "#ffffff"), ("dark", "#14181f")]
-)
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "#ffffff"), ("dark", "#14181f")])
 def test_both_schemes(scheme: Scheme, paper: str, tmp_path: Path) -> None:
     path = tmp_path / "profile.html"
     path.write_text(profile_html(profile_of(), "title"))

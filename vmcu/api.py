@@ -21,6 +21,7 @@ from vmcu.ir.quantized import Numerics
 from vmcu.picture.page import report_html
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import Optimise, wished
+from vmcu.profile import conditions_of, from_emulator, make_profile
 from vmcu.regions import choose_regions, memory_script
 from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
@@ -129,18 +130,50 @@ class Model:
             raise fail("counts no instructions", "engine 'host'", "use an emulator: see `vmcu doctor`")
         return build_host(self.compiled.project, workdir=self._work(f"host-{hooks}"), hooks=hooks)
 
-    def measure(self, engine: Engine = "auto") -> Measured:
-        """Exact instructions of one inference on seeded noise, in total and per layer, and estimated cycles."""
-        if self._measured is None:
-            batch = random_batch(self.compiled.graph, 1)
-            plain = self.run_batch(batch, engine=engine)
-            profile = self.run_batch(batch, engine=engine, hooks="profile")
-            self._measured = Measured(
-                self.with_cycles(plain, batch),
-                profile.profile,
-                self.with_cycles(profile, batch).profile_cycles,
-            )
-        return self._measured
+    def measure(self, engine: Engine = "auto", batch: Batch | None = None) -> Measured:
+        """Exact instructions of one inference, in total and per layer, and estimated cycles.
+
+        Args:
+            batch: whose first inference is run; None: seeded noise, once per model.
+        """
+        if batch is None and self._measured is not None:
+            return self._measured
+        given = random_batch(self.compiled.graph, 1) if batch is None else batch.first()
+        plain = self.with_cycles(self.run_batch(given, engine=engine), given)
+        profile = self.with_cycles(self.run_batch(given, engine=engine, hooks="profile"), given)
+        found = Measured(plain, profile.profile, profile.profile_cycles, profile.profile_leaves)
+        if batch is None:
+            self._measured = found
+        return found
+
+    def profile(
+        self,
+        data: Array | Mapping[str, Array] | None = None,
+        *,
+        engine: Engine = "auto",
+        clock_hz: int | None = None,
+        wait_states: int | None = None,
+    ) -> dict[str, Any]:
+        """What every layer costs in an emulated inference: exact instructions, estimated cycles (`vmcu profile --json`).
+
+        Args:
+            data: as for `run`; its first inference is profiled. None: seeded noise.
+            engine: an emulator.
+            clock_hz, wait_states: of the flash at that clock; by default the target's.
+
+        Raises:
+            VmcuError: a tool is missing or failed; the engine counts nothing; the model does not fit.
+        """
+        batch = None if data is None else make_batch(self.compiled.graph, data)
+        firmware, measured = self.firmware(), self.measure(engine, batch)
+        return make_profile(
+            self.make_report(measured=measured),
+            self.compiled.plan.schedule,
+            self.target.core,
+            from_emulator(measured),
+            conditions_of(self.target, clock_hz, wait_states),
+            firmware.step_stack_bytes,
+        )
 
     def with_cycles(self, report: RunReport, batch: Batch) -> RunReport:
         """The report with estimated cycles of the first inference, which Unicorn repeats if another engine ran it.
@@ -159,21 +192,32 @@ class Model:
         first = None if report.instructions is None else report.instructions[:1]
         if (again.instructions, again.profile) != (first, report.profile):
             raise internal("QEMU and Unicorn count differently", self.compiled.project.name)
-        return replace(report, cycles=again.cycles, profile_cycles=again.profile_cycles)
+        return replace(
+            report,
+            cycles=again.cycles,
+            leaves=again.leaves,
+            profile_cycles=again.profile_cycles,
+            profile_leaves=again.profile_leaves,
+        )
 
     @property
     def report(self) -> dict[str, Any]:
         """`report.json` as a dictionary; builds and measures where tools are at hand."""
         return self.make_report(measure=True)
 
-    def make_report(self, *, measure: bool) -> dict[str, Any]:
+    def make_report(self, *, measure: bool = True, measured: Measured | None = None) -> dict[str, Any]:
         """The report; what no tool is there for is None.
+
+        Args:
+            measure: run one inference on seeded noise, where an emulator is found.
+            measured: a run that has been made, instead.
 
         Raises:
             VmcuError: a tool that is there fails, or the model does not fit.
         """
         firmware = self.firmware() if self._has_compiler() else None
-        measured = self.measure() if firmware and measure and self._has_engine() else None
+        if measured is None and firmware and measure and self._has_engine():
+            measured = self.measure()
         return make_report(self.compiled, self.target, firmware, measured, budget_bytes=self.limits.ram_bytes)
 
     def files(self) -> dict[str, str]:

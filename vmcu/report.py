@@ -26,11 +26,13 @@ class Measured:
         run: of the plain build.
         profile: exact instructions per step of the profiling build, or None.
         profile_cycles: estimated cycles per step of that build, or None.
+        profile_leaves: how often execution left the straight line per step of that build, or None.
     """
 
     run: RunReport
     profile: tuple[int, ...] | None
     profile_cycles: tuple[int, ...] | None = None
+    profile_leaves: tuple[int, ...] | None = None
 
 
 def make_report(

@@ -145,7 +145,7 @@ def run_command(
         if output_path and output_path.suffix == ".npy" and len(graph.outputs) > 1:
             what = f"{len(graph.outputs)} outputs do not fit one array"
             raise fail(what, f"--output '{output_path}'", "name it .npz")
-        batch = random_batch(graph, 1) if data is None else make_batch(graph, _single(data, graph))
+        batch = random_batch(graph, 1) if data is None else make_batch(graph, single_input(data, graph))
     with progress(f"running {len(batch)} inference(s)"):
         if board is None:
             found = _run_emulated(made, batch, engine, reset_state)
@@ -241,7 +241,7 @@ def _span(counts: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _single(data: Array | dict[str, Array], graph: Any) -> Array | dict[str, Array]:
+def single_input(data: Array | dict[str, Array], graph: Any) -> Array | dict[str, Array]:
     """An .npz with one array serves a model with one input, whatever the array's name."""
     if isinstance(data, dict) and len(data) == 1 == len(graph.inputs):
         return next(iter(data.values()))

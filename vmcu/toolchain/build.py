@@ -81,6 +81,7 @@ def build(
         graph.stack_bytes,
         hooks,
         optimise,
+        tuple(graph.depths.get(f"step_{i}", 0) for i in range(len(project.steps))),
     )
     _check_fits(firmware, target)
     return firmware

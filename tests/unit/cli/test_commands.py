@@ -19,7 +19,7 @@ from vmcu.targets import list_targets
 
 MNIST = Path(__file__).parents[3] / "models" / "mnist_cnn" / "model.onnx"
 HOST = ("-t", "cortex-m4", "--engine", "host")
-COMMANDS = ("doctor", "targets", "ops", "plan", "compile", "run", "verify")
+COMMANDS = ("doctor", "targets", "ops", "plan", "compile", "run", "verify", "profile", "compare", "ci")
 
 
 def reference_of(model: Path) -> Reference:

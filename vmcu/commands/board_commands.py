@@ -16,6 +16,7 @@ from vmcu.board.protocol import SelfTest
 from vmcu.board.session import EMULATED, check_model, connect, find_port
 from vmcu.commands.options import (
     board_name_option,
+    chosen_target,
     compiler_option,
     json_option,
     model_argument,
@@ -25,7 +26,7 @@ from vmcu.commands.options import (
 from vmcu.commands.output import print_json, progress
 from vmcu.commands.run_commands import open_for_run
 from vmcu.errors import Exit, fail
-from vmcu.targets import load_target
+from vmcu.targets import Target
 
 VIAS = ("pyocd", "probe-rs", "openocd", "stlink", "bmp", "copy")
 READY_SECONDS = 3.0
@@ -74,7 +75,7 @@ def flash_command(
         done = flash(firmware, via=via, uid=uid, say=lambda text: click.echo(text, err=as_json))
     answers = None
     if port is not None:
-        client = Client(open_link(port, _baud(board)), ready_seconds=READY_SECONDS)
+        client = Client(open_link(port, _baud(made.target)), ready_seconds=READY_SECONDS)
         try:
             check_model(client.info, made.on_board())
             answers = client.info.project
@@ -106,8 +107,8 @@ def self_test(
     if model is None:
         if port == EMULATED:
             raise fail("needs a model", f"--port {EMULATED}", "name the model's file")
-        target = load_target(board)
-        client = Client(open_link(port or find_port(target), _baud(board)))
+        target = chosen_target(board, options)
+        client = Client(open_link(port or find_port(target), _baud(target)))
         try:
             return _tested(client, as_json)
         finally:
@@ -155,6 +156,5 @@ def problems_of(test: SelfTest) -> list[str]:
     return found
 
 
-def _baud(board: str) -> int:
-    console = load_target(board).console
-    return console.baud if console else 115_200
+def _baud(target: Target) -> int:
+    return target.console.baud if target.console else 115_200

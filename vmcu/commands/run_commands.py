@@ -17,6 +17,7 @@ from vmcu.batch import Batch, make_batch, random_batch, unpack
 from vmcu.board.session import run_on_board
 from vmcu.commands.options import (
     board_options,
+    chosen_target,
     compiler_option,
     engine_option,
     json_option,
@@ -81,7 +82,7 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
     """Compiles with the command line's options."""
     return vmcu.api.compile(
         model,
-        target,
+        chosen_target(target, options),
         name=options["name"],
         numerics=options["numerics"],
         input_shapes=shapes_mapping(options["input_shapes"]),
@@ -144,7 +145,7 @@ def run_command(
         if output_path and output_path.suffix == ".npy" and len(graph.outputs) > 1:
             what = f"{len(graph.outputs)} outputs do not fit one array"
             raise fail(what, f"--output '{output_path}'", "name it .npz")
-        batch = random_batch(graph, 1) if data is None else make_batch(graph, _single(data, graph))
+        batch = random_batch(graph, 1) if data is None else make_batch(graph, single_input(data, graph))
     with progress(f"running {len(batch)} inference(s)"):
         if board is None:
             found = _run_emulated(made, batch, engine, reset_state)
@@ -240,7 +241,7 @@ def _span(counts: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _single(data: Array | dict[str, Array], graph: Any) -> Array | dict[str, Array]:
+def single_input(data: Array | dict[str, Array], graph: Any) -> Array | dict[str, Array]:
     """An .npz with one array serves a model with one input, whatever the array's name."""
     if isinstance(data, dict) and len(data) == 1 == len(graph.inputs):
         return next(iter(data.values()))

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from vmcu.errors import VmcuError, fail
 
+FIX = "correct the file; targets/ in vmcu has examples"
+
 
 class Table:
     """The values of one table; each is taken by its type, and `end` refuses what nobody took."""
 
-    def __init__(self, values: dict[str, object], where: str) -> None:
+    def __init__(self, values: dict[str, object], where: str, fix: str = FIX) -> None:
+        """`fix`: what an error tells the user to do."""
         self._values = dict(values)
         self._where = where
+        self._fix = fix
         self._left = set(values)
 
     @classmethod
@@ -92,14 +96,14 @@ class Table:
         value = self._take(key)
         if not isinstance(value, dict):
             raise self.error("must be a table", key)
-        return Table(value, f"{self._where} [{key}]")
+        return Table(value, f"{self._where} [{key}]", self._fix)
 
     def tables(self, key: str) -> tuple[Table, ...]:
         """An array of tables: [[key]]."""
         value = self._take(key)
         if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value):
             raise self.error(f"must be one or more tables [[{key}]]", key)
-        return tuple(Table(v, f"{self._where} [[{key}]] {i + 1}") for i, v in enumerate(value))
+        return tuple(Table(v, f"{self._where} [[{key}]] {i + 1}", self._fix) for i, v in enumerate(value))
 
     def end(self) -> None:
         """Raises where a key is left."""
@@ -107,7 +111,7 @@ class Table:
             raise self.error("is not a key vmcu knows", ", ".join(sorted(self._left)))
 
     def error(self, what: str, key: str) -> VmcuError:
-        return fail(what, f"{self._where}: '{key}'", "correct the file; targets/ in vmcu has examples")
+        return fail(what, f"{self._where}: '{key}'", self._fix)
 
     def _take(self, key: str) -> object:
         if key not in self._values:

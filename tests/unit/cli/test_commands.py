@@ -19,7 +19,7 @@ from vmcu.targets import list_targets
 
 MNIST = Path(__file__).parents[3] / "models" / "mnist_cnn" / "model.onnx"
 HOST = ("-t", "cortex-m4", "--engine", "host")
-COMMANDS = ("doctor", "targets", "ops", "plan", "compile", "run", "verify")
+COMMANDS = ("doctor", "targets", "ops", "plan", "compile", "run", "verify", "profile", "compare", "ci")
 
 
 def reference_of(model: Path) -> Reference:
@@ -75,7 +75,9 @@ def test_targets() -> None:
     assert [t["name"] for t in found.json] == [t.name for t in list_targets()]
     board = next(t for t in found.json if t["name"] == "nucleo-f411re")
     assert (board["core"], board["flash_bytes"], board["ram_bytes"]) == ("cortex-m4", 524_288, 131_072)
-    assert "nucleo-f411re  cortex-m4" in vmcu("targets").out
+    assert re.search(
+        "nucleo-f411re +cortex-m4 +100 +SRAM 128K +flash 512K +flash, emulated as core", vmcu("targets").out
+    )
 
 
 def test_ops() -> None:
@@ -88,7 +90,7 @@ def test_ops() -> None:
     ("words", "incomplete", "expected"),
     [
         ("vmcu", "co", "compile"),
-        ("vmcu plan m.onnx -t", "nucleo-f4", "nucleo-f411re"),
+        ("vmcu plan m.onnx -t", "nucleo-f41", "nucleo-f411re"),
         ("vmcu run m.onnx --engine", "u", "unicorn"),
     ],
 )

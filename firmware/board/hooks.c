@@ -12,12 +12,14 @@ volatile uint32_t vmcu_task_step, vmcu_task_row, vmcu_task_count;
 #ifdef VMCU_HOOKS
 #ifdef VMCU_HOST
 #define HOOK_PAIR(unused) (vmcu_task_done(0U, 0U, (const int8_t *)0, 0U), vmcu_task_done(0U, 0U, (const int8_t *)0, 0U), 0)
+#define EMPTY(unused) 0
 #else
 #include "cpu.h"
 #define HOOK_PAIR(unused) vmcu_cpu_hook_pair(unused)
+#define EMPTY(unused) vmcu_cpu_empty(unused)
 #endif
 
-static uint64_t ticks[VMCU_APP_STEP_COUNT], calibration, lap_from, last_lap;
+static uint64_t ticks[VMCU_APP_STEP_COUNT], calibration, idle, lap_from, last_lap;
 static uint32_t tasks[VMCU_APP_STEP_COUNT];
 static enum { OFF, CALIBRATING, PROFILING } mode;
 static int has_profile;
@@ -49,6 +51,23 @@ uint32_t vmcu_hooks_flag(void)
     return VMCU_FLAG_HOOKS;
 }
 
+/* Twice VMCU_CALIBRATION_LAPS hooks that do nothing but note the task, against as many calls without any. */
+static uint64_t idle_ticks(void)
+{
+    uint64_t from = vmcu_counter_now(), middle, both;
+    uint32_t i;
+    for (i = 0U; i < VMCU_CALIBRATION_LAPS; i++) {
+        (void)HOOK_PAIR((void *)0);
+    }
+    middle = vmcu_counter_now();
+    for (i = 0U; i < VMCU_CALIBRATION_LAPS; i++) {
+        (void)EMPTY((void *)0);
+    }
+    both = vmcu_counter_now() - from;
+    from = middle - from;
+    return 2U * from > both ? 2U * from - both : 0U;
+}
+
 void vmcu_hooks_begin(uint32_t is_profile)
 {
     uint32_t i;
@@ -56,6 +75,7 @@ void vmcu_hooks_begin(uint32_t is_profile)
         memset(ticks, 0, sizeof ticks);
         memset(tasks, 0, sizeof tasks);
         calibration = 0U;
+        idle = idle_ticks();
         mode = CALIBRATING;
         for (i = 0U; i < VMCU_CALIBRATION_LAPS; i++) {
             (void)HOOK_PAIR((void *)0);
@@ -87,6 +107,11 @@ int vmcu_hooks_has_profile(void)
 uint64_t vmcu_hooks_calibration(void)
 {
     return calibration;
+}
+
+uint64_t vmcu_hooks_idle(void)
+{
+    return idle;
 }
 
 uint64_t vmcu_hooks_ticks(uint32_t step)
@@ -128,6 +153,11 @@ int vmcu_hooks_has_profile(void)
 }
 
 uint64_t vmcu_hooks_calibration(void)
+{
+    return 0U;
+}
+
+uint64_t vmcu_hooks_idle(void)
 {
     return 0U;
 }

@@ -15,6 +15,8 @@ void vmcu_hooks_end(void);
 int vmcu_hooks_has_profile(void);
 /* Ticks between the hooks of VMCU_CALIBRATION_LAPS tasks of one instruction. */
 uint64_t vmcu_hooks_calibration(void);
+/* Ticks of twice as many hooks while nothing is profiled. */
+uint64_t vmcu_hooks_idle(void);
 /* Ticks and tasks of a step, with what the hooks themselves take. */
 uint64_t vmcu_hooks_ticks(uint32_t step);
 uint32_t vmcu_hooks_tasks(uint32_t step);

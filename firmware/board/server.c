@@ -386,6 +386,7 @@ static void answer_profile(const uint8_t *payload, uint32_t bytes)
     } else {
         begin(VMCU_STATUS_OK, 0U, 0U);
         add64(vmcu_hooks_calibration());
+        add64(vmcu_hooks_idle());
         add32(VMCU_CALIBRATION_LAPS);
         for (i = first; i < first + count; i++) {
             add64(vmcu_hooks_ticks(i));

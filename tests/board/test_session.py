@@ -60,6 +60,28 @@ def test_profile_adds_up(net: Path) -> None:
     assert found.tasks == sum(found.profile.tasks)
 
 
+def test_profile_of_a_board_adds_up(tmp_path: Path) -> None:
+    """Through the command line and a socket, as from a real board; an emulator's ticks stand for cycles here."""
+    path = Path(__file__).parents[2] / "models" / "gesture" / "model.onnx"
+    made = vmcu.compile(path, "netduinoplus2")
+    firmware = made.on_board().build(made.target, tmp_path)
+    with EmulatedBoard(made.target, firmware.elf) as board:
+        done = command(
+            "profile", path, "--board", "netduinoplus2", "--port", board.port, "--repeat", 2, "--json"
+        )
+    assert done.code == Exit.OK, done.err
+    found = done.json
+    assert found["source"] == "board" and found["cycles_label"] == "measured" and found["instructions"] is None
+    assert "whose time is no chip's if that is QEMU" in found["engine"]
+    assert sum(layer["cycles"] for layer in found["layers"]) == pytest.approx(found["cycles"], rel=0.02)
+
+
+def test_an_emulated_board_measures_nothing(net: Path) -> None:
+    for board in ("nucleo-f411re", "cortex-m4"):
+        result = command("profile", net, "--board", board, "--port", EMULATED)
+        assert result.code == Exit.INPUT and "an emulated board has no cycles to measure" in result.err
+
+
 def test_fault_in_a_layer(net: Path) -> None:
     made = vmcu.compile(net, "cortex-m4")
     project = made.compiled.project

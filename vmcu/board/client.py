@@ -15,6 +15,8 @@ from vmcu.board.protocol import (
     DATA_MAX,
     INPUT,
     OUTPUT,
+    PROFILE_HEAD,
+    PROFILE_STEP,
     PROFILE_STEPS,
     REPLY,
     ROWS_HEAD,
@@ -63,11 +65,13 @@ class StepTicks:
 
     Attributes:
         lap_ticks: of a lap around one instruction: what every task's ticks contain of the hook.
+        idle_ticks: of a hook while nothing is profiled: what a plain inference contains per task.
     """
 
     ticks: tuple[int, ...]
     tasks: tuple[int, ...]
     lap_ticks: float
+    idle_ticks: float
 
     @property
     def net(self) -> tuple[float, ...]:
@@ -143,18 +147,21 @@ class Client:
 
     def profile(self) -> StepTicks:
         """Of the last inference that was profiled."""
-        ticks, tasks, lap = [], [], 0.0
+        ticks: list[int] = []
+        tasks: list[int] = []
+        lap = idle = 0.0
         for first in range(0, self.info.steps, PROFILE_STEPS):
             count = min(PROFILE_STEPS, self.info.steps - first)
-            _, data = self._request(
-                Command.PROFILE, first.to_bytes(2, "little") + count.to_bytes(2, "little")
-            )
-            if len(data) != 12 + 12 * count:
+            place = first.to_bytes(2, "little") + count.to_bytes(2, "little")
+            _, data = self._request(Command.PROFILE, place)
+            if len(data) != PROFILE_HEAD.size + 12 * count:
                 raise self._malformed(f"PROFILE of {len(data)} bytes")
-            lap = _u(data, 0, 8) / max(_u(data, 8, 4), 1)
-            ticks += [_u(data, 12 + 12 * i, 8) for i in range(count)]
-            tasks += [_u(data, 20 + 12 * i, 4) for i in range(count)]
-        return StepTicks(tuple(ticks), tuple(tasks), lap)
+            laps_ticks, idles_ticks, laps = PROFILE_HEAD.unpack_from(data)
+            lap, idle = laps_ticks / max(laps, 1), idles_ticks / max(2 * laps, 1)
+            pairs = list(PROFILE_STEP.iter_unpack(data[PROFILE_HEAD.size :]))
+            ticks += [p[0] for p in pairs]
+            tasks += [p[1] for p in pairs]
+        return StepTicks(tuple(ticks), tuple(tasks), lap, idle)
 
     def peek(self, offset_bytes: int, size_bytes: int) -> bytes:
         """Bytes of the pool."""
@@ -340,7 +347,3 @@ class Client:
     def _too_slow(self, command: Command, limit_seconds: float) -> VmcuError:
         what = f"did not finish {command.name} within {limit_seconds:g} seconds"
         return self._failed(what, "give it more time with --timeout, or press its reset button")
-
-
-def _u(data: bytes, at: int, size: int) -> int:
-    return int.from_bytes(data[at : at + size], "little")

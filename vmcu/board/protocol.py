@@ -61,6 +61,8 @@ WHOLE_POOL = 0xFFFFFFFF
 _INFO = struct.Struct("<HBBIIIIIIBBBBQQ32s32s")
 _RUN = struct.Struct("<QII")
 _TEST = struct.Struct("<BBBBIIII")
+PROFILE_HEAD = struct.Struct("<QQI")  # ticks of the laps, ticks of twice as many idle hooks, laps
+PROFILE_STEP = struct.Struct("<QI")  # ticks, tasks
 ROWS_HEAD = struct.Struct("<HBBIH")  # exchange, input or output, port, offset, bytes
 
 

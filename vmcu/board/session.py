@@ -15,9 +15,10 @@ from vmcu.board.emulated import EmulatedBoard
 from vmcu.board.fault import Fault, explain_fault
 from vmcu.board.firmware import BoardFirmware, build_board, build_id
 from vmcu.board.link import open_link
-from vmcu.board.protocol import Info
+from vmcu.board.protocol import COUNTERS, Info
 from vmcu.errors import Exit, VmcuError, fail
 from vmcu.ir.cproject import CProject
+from vmcu.profile.costs import LayerCosts, from_board
 from vmcu.targets import Target, emulated
 from vmcu.toolchain import Compiler
 
@@ -105,7 +106,7 @@ def run_on_board(
             outputs.append(found)
             costs.append(cost)
         steps = client.profile() if profile and inferences else None
-        is_emulated = port == EMULATED
+        is_emulated = port == EMULATED or not model.target.is_board  # cores are QEMU's machines
         ticks = [c.ticks for c in costs]
         return BoardRun(
             client.info,
@@ -117,6 +118,51 @@ def run_on_board(
             max((c.stack_bytes for c in costs), default=0),
             max((c.tasks for c in costs), default=0),
             steps,
+        )
+
+
+def profile_on_board(
+    model: BoardModel,
+    port: str | None,
+    inference: Sequence[bytes],
+    *,
+    repetitions: int = 5,
+    warm_up: int = 1,
+    limit_seconds: float = RUN_SECONDS,
+) -> LayerCosts:
+    """Measured cycles of every layer: the same inference again and again, in turn plain and profiled.
+
+    The whole inference is the plain one, less what its idle hooks take, which the board has calibrated.
+
+    Raises:
+        VmcuError: as `run_on_board`; (INPUT) an emulated board, whose ticks are no cycles.
+    """
+    if port == EMULATED or not model.target.is_board:
+        what = "an emulated board has no cycles to measure"
+        raise fail(what, f"board '{model.target.name}'", f"vmcu profile MODEL -t {model.target.name}")
+    with connect(model, port) as (client, name):
+        if client.info.counter == COUNTERS[0]:
+            fix = "its chip has no counter that moves; profile its core with -t"
+            raise fail("nothing counts its cycles", f"board '{client.info.board}'", fix)
+        whole, steps = [], []
+        for _ in range(warm_up + repetitions):
+            client.reset()
+            _, plain = client.infer(inference, limit_seconds=limit_seconds)
+            client.reset()
+            client.infer(inference, profile=True, limit_seconds=limit_seconds)
+            found = client.profile()
+            steps.append(found)
+            whole.append(
+                max(round(plain.ticks - client.info.empty_ticks - plain.tasks * found.idle_ticks), 0)
+            )
+        maybe = ", whose time is no chip's if that is QEMU" if "://" in name and model.target.machine else ""
+        return from_board(
+            f"{client.info.board} at {name}{maybe}, {client.info.counter}, {client.info.compiler}",
+            [s.ticks for s in steps],
+            whole,
+            steps[-1].tasks,
+            hook_cycles=round(steps[-1].lap_ticks),
+            warm_up=warm_up,
         )
 
 

@@ -21,11 +21,12 @@ from vmcu.picture.page import report_html
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import Optimise, wished
 from vmcu.profile import conditions_of, from_emulator, make_profile
+from vmcu.regions import choose_regions, memory_script
 from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
 from vmcu.run.unicorn_engine import has_unicorn
 from vmcu.save import PAGE, save_files
-from vmcu.targets import Target, load_target
+from vmcu.targets import Target, load_target, with_regions
 from vmcu.toolchain import Firmware, Hooks, build, build_host, find_compiler
 
 CompilerChoice = Literal["auto", "gcc", "zig"]
@@ -164,7 +165,12 @@ class Model:
             self.compiled.plan.schedule,
             self.target.core,
             from_emulator(measured),
-            conditions_of(self.target, clock_hz, wait_states),
+            conditions_of(
+                self.target,
+                clock_hz,
+                wait_states,
+                choose_regions(self.compiled.project, self.target, firmware).weights,
+            ),
             firmware.step_stack_bytes,
         )
 
@@ -213,6 +219,13 @@ class Model:
             measured = self.measure()
         return make_report(self.compiled, self.target, firmware, measured, budget_bytes=self.limits.ram_bytes)
 
+    def files(self) -> dict[str, str]:
+        """The C project by file name; where the target has memory to choose from, with a part of a linker script for it."""
+        project = self.compiled.project
+        firmware = self.firmware() if self._has_compiler() else None
+        regions = choose_regions(project, self.target, firmware)
+        return {**project.files, **memory_script(project, self.target, regions)}
+
     def save(self, folder: Path | str, report: dict[str, Any] | None = None) -> None:
         """Writes the C project, `report.json` (made anew by default) and `report.html`, atomically.
 
@@ -221,7 +234,7 @@ class Model:
         """
         report = report or self.report
         page = report_html(self.compiled.plan, report, self.compiled.project.name)
-        save_files(Path(folder), {**self.compiled.project.files, PAGE: page}, report)
+        save_files(Path(folder), {**self.files(), PAGE: page}, report)
 
     def _has_compiler(self) -> bool:
         """Without any the report has gaps; the user's own choice must be there, and what is there must work."""
@@ -252,7 +265,7 @@ class Model:
 
 def compile(
     model: Path | str,
-    target: str = "cortex-m4",
+    target: str | Target = "cortex-m4",
     *,
     name: str | None = None,
     numerics: Numerics = "onnx",
@@ -266,12 +279,15 @@ def compile(
     compiler: CompilerChoice = "auto",
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
+    target_path: Collection[Path | str] = (),
+    pool_region: str | None = None,
+    weights_region: str | None = None,
 ) -> Model:
     """Compiles an ONNX model to a C project for a target.
 
     Args:
         model: path of a quantised .onnx file.
-        target: a name of `vmcu targets`.
+        target: a name of `vmcu targets`, or a target that is loaded.
         name: prefix of the C symbols; made from the file's name by default.
         numerics: "onnx" (one rounding) or "tflm" (as TFLite Micro).
         input_shapes: for dynamic dimensions.
@@ -286,11 +302,16 @@ def compile(
         compiler: "auto", "gcc" or "zig".
         ram_bytes, flash_bytes: limits below the target's own. RAM is pool, stack and variables: where a compiler
             is at hand, plans are built here to know the stack.
+        target_path: folders with .toml files of your own boards.
+        pool_region: RAM for the pool, a name of the target's regions; by default the fastest that takes it.
+        weights_region: flash for weights and tables; by default that of the code, else another that takes them.
 
     Raises:
         VmcuError: with `code` and `problems`, each saying what, where and how to fix.
     """
-    chip = load_target(target)
+    chip = load_target(target, [Path(p) for p in target_path]) if isinstance(target, str) else target
+    if pool_region is not None or weights_region is not None:
+        chip = with_regions(chip, pool_region, weights_region)
     graph = load(
         model, numerics=numerics, input_shapes=input_shapes, states=states, dead_channels=dead_channels
     )

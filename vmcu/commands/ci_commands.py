@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,13 +11,12 @@ from vmcu.ci.baseline import read_baseline, write_baseline
 from vmcu.ci.check import Result, check_job
 from vmcu.ci.config import read_config
 from vmcu.ci.init import CONFIG, WORKFLOWS, config_text, default_requirement, workflow_text
-from vmcu.commands.options import json_option, target_option
+from vmcu.commands.options import chosen_target, json_option, target_option
 from vmcu.commands.output import print_json, print_table, progress
 from vmcu.errors import Exit, Problem, VmcuError, fail
 from vmcu.profile.compare import in_words
 from vmcu.profile.junit import MARKER, junit_xml
 from vmcu.save import refuse_foreign_file, save_file
-from vmcu.targets import load_target
 
 
 @click.group("ci", epilog="Example: vmcu ci init --github model.onnx -t cortex-m4")
@@ -32,23 +32,33 @@ def ci() -> None:
 @click.option("--requirement", help="What pip installs in the workflow.  [default: this version of vmcu]")
 @click.option("--print", "only_print", is_flag=True, help="Print the files instead of writing them.")
 def init(
-    models: tuple[Path, ...], target: str | None, service: str, requirement: str | None, only_print: bool
+    models: tuple[Path, ...],
+    target: str | None,
+    service: str,
+    requirement: str | None,
+    only_print: bool,
+    **options: Any,
 ) -> int:
     """Writes vmcu-ci.toml and a workflow into the current folder; nothing that exists is overwritten.
 
     Without MODELS all .onnx files of the current folder are taken.
     """
-    chip = load_target(target or "cortex-m4")
+    chip = chosen_target(target or "cortex-m4", options)
+    folders: tuple[Path, ...] = options["target_path"]
     found = models or tuple(sorted(Path().glob("*.onnx")))
     if not found:
         raise fail("no model is named, and the current folder has none", "ci init", "vmcu ci init model.onnx")
-    for model in found:
-        if model.is_absolute() or ".." in model.parts:
-            raise fail(
-                "is not below the current folder", f"model '{model}'", "run it where the repository is"
-            )
+    for path in (*found, *folders):
+        if path.is_absolute() or ".." in path.parts:
+            raise fail("is not below the current folder", f"'{path}'", "run it where the repository is")
     files = {
-        CONFIG: config_text([model.as_posix() for model in found], chip.name),
+        CONFIG: config_text(
+            [model.as_posix() for model in found],
+            chip.name,
+            [folder.as_posix() for folder in folders],
+            options["pool_region"],
+            options["weights_region"],
+        ),
         WORKFLOWS[service]: workflow_text(service, requirement or default_requirement()),
     }
     if only_print:

@@ -12,7 +12,7 @@ import click
 from vmcu.errors import fail
 from vmcu.schedule.stream_inputs import ALL_INPUTS
 from vmcu.schedule.stream_outputs import ALL_OUTPUTS
-from vmcu.targets import list_targets
+from vmcu.targets import Target, list_targets, load_target, with_regions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,8 +63,10 @@ class Pair(click.ParamType[tuple[str, str]]):
         return first, second
 
 
-def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [t.name for t in list_targets() if t.name.startswith(incomplete)]
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [
+        t.name for t in list_targets(ctx.params.get("target_path") or ()) if t.name.startswith(incomplete)
+    ]
 
 
 def model_argument(function: F) -> F:
@@ -73,9 +75,65 @@ def model_argument(function: F) -> F:
 
 
 def target_option(required: bool) -> Callable[[F], F]:
-    """-t TARGET."""
+    """-t TARGET, and what belongs to it: `chosen_target` reads them."""
     text = "Chip or core; see `vmcu targets`."
-    return click.option("-t", "--target", required=required, help=text, shell_complete=_complete_target)
+
+    def decorate(function: F) -> F:
+        for option in (
+            click.option(
+                "--weights-region",
+                metavar="NAME",
+                help="Flash for weights and tables.  [default: that of the code, else another that takes them]",
+            ),
+            click.option(
+                "--pool-region",
+                metavar="NAME",
+                help="RAM for the pool; see `vmcu targets TARGET`.  [default: the fastest that takes it]",
+            ),
+            target_path_option,
+            click.option("-t", "--target", required=required, help=text, shell_complete=complete_target),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def target_path_option(function: F) -> F:
+    """--target-path."""
+    return click.option(
+        "--target-path",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="DIR",
+        is_eager=True,  # before the target's name is completed
+        help="Folder with .toml files of your own boards; may be repeated.",
+    )(function)
+
+
+def chosen_target(name: str, options: dict[str, Any]) -> Target:
+    """The target of the command line, with its regions.
+
+    Raises:
+        VmcuError: (INPUT) there is none of that name, its file is not valid, or it has no such region.
+    """
+    target = load_target(name, options["target_path"])
+    return with_regions(target, options["pool_region"], options["weights_region"])
+
+
+def chosen_target_or_none(name: str | None, options: dict[str, Any]) -> Target | None:
+    """The same where a target is optional; its regions mean nothing without it.
+
+    Raises:
+        VmcuError: (INPUT) as above, or a region of no target.
+    """
+    if name is not None:
+        return chosen_target(name, options)
+    for option in ("pool_region", "weights_region"):
+        if options[option] is not None:
+            where = "--" + option.replace("_", "-")
+            raise fail("names a region of no target", where, "name the target, too: -t TARGET")
+    return None
 
 
 def planning_options(function: F) -> F:

@@ -14,6 +14,7 @@ import numpy as np
 import vmcu.api
 from vmcu.batch import Batch, make_batch, random_batch, unpack
 from vmcu.commands.options import (
+    chosen_target,
     compiler_option,
     engine_option,
     json_option,
@@ -77,7 +78,7 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
     """Compiles with the command line's options."""
     return vmcu.api.compile(
         model,
-        target,
+        chosen_target(target, options),
         name=options["name"],
         numerics=options["numerics"],
         input_shapes=shapes_mapping(options["input_shapes"]),

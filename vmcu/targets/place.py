@@ -44,7 +44,7 @@ def with_regions(target: Target, pool: str | None, weights: str | None) -> Targe
     chosen = [
         None if name is None else _named(target, option, name, regions)
         for option, name, regions in (
-            ("--pool-region", pool, (*target.ram, *target.joined())),
+            ("--pool-region", pool, target.regions()),
             ("--weights-region", weights, target.flash),
         )
     ]

@@ -227,7 +227,11 @@ class Target:
         """Where the pool may go, the best first: what the user named, else `spans`."""
         if self.pool_region is None:
             return self.spans()
-        return tuple(r for r in (*self.ram, *self.joined()) if r.name == self.pool_region)
+        return tuple(r for r in self.regions() if r.name == self.pool_region)
+
+    def regions(self) -> tuple[Region, ...]:
+        """Every RAM that can be named: the regions, external ones too, then those of `joined`."""
+        return (*self.ram, *self.joined())
 
     def spans(self) -> tuple[Region, ...]:
         """Pieces of internal RAM: the regions, the fastest first, then those of `joined`, the smallest first."""

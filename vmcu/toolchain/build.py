@@ -13,7 +13,7 @@ from typing import Literal
 from vmcu.errors import Exit, Problem, VmcuError, fail, internal
 from vmcu.ir.cproject import CProject
 from vmcu.resources import folder
-from vmcu.targets import Target
+from vmcu.targets import Target, flash_capacity, ram_capacity
 from vmcu.toolchain.app import HARNESS, STACK_RESERVE_BYTES, app_header, callbacks, linker_script, run_symbol
 from vmcu.toolchain.compilers import Compiler, find_host_compiler
 from vmcu.toolchain.elf import SHF_EXECINSTR, SHF_WRITE, STT_FUNC, read_elf
@@ -160,15 +160,16 @@ def _counter_flags(target: Target) -> tuple[str, ...]:
 
 def _check_fits(firmware: Firmware, target: Target) -> None:
     problems = []
+    code_bytes = firmware.flash_bytes - firmware.rodata_bytes
     parts = {
         "flash": (
             firmware.flash_bytes,
-            target.flash_bytes,
+            flash_capacity(target, code_bytes, firmware.rodata_bytes),
             f"constants {firmware.rodata_bytes}, code {firmware.code_bytes}, library {firmware.library_bytes}",
         ),
         "RAM": (
             firmware.ram_bytes,
-            target.ram_bytes,
+            ram_capacity(target, firmware.stack_bytes + firmware.static_bytes),
             f"pool {firmware.project.pool_bytes}, stack {firmware.stack_bytes}, variables {firmware.static_bytes}",
         ),
     }

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vmcu.batch import Batch, make_batch, random_batch, unpack
+from vmcu.board.client import RUN_SECONDS
+from vmcu.board.session import BoardModel, profile_on_board
 from vmcu.budget import settle
 from vmcu.codegen.names import project_name
 from vmcu.cycles import TIMINGS
@@ -105,6 +107,11 @@ class Model:
         found = find_compiler(self.compiler)
         return build(compiled.project, self.target, found, workdir=self._work(folder), hooks=hooks)
 
+    def on_board(self) -> BoardModel:
+        """What a board that holds the model is compared with, and how its firmware is built."""
+        project, sha256 = self.compiled.project, self.compiled.graph.sha256
+        return BoardModel(project, sha256, self.target, lambda: find_compiler(self.compiler))
+
     def settle(self, ram_bytes: int) -> None:
         """Changes to the plan that suits its wish best within `ram_bytes`, real stack included.
 
@@ -172,6 +179,46 @@ class Model:
                 choose_regions(self.compiled.project, self.target, firmware).weights,
             ),
             firmware.step_stack_bytes,
+        )
+
+    def profile_on_board(
+        self,
+        port: str | None = None,
+        data: Array | Mapping[str, Array] | None = None,
+        *,
+        repetitions: int = 5,
+        warm_up: int = 1,
+        limit_seconds: float = RUN_SECONDS,
+    ) -> dict[str, Any]:
+        """What every layer costs on a board that holds the model: measured cycles.
+
+        Args:
+            port: of the board; None: found by its USB number.
+            data: as for `run`; its first inference is profiled. None: seeded noise.
+            repetitions, warm_up: inferences that count, and those before them.
+            limit_seconds: for one inference.
+
+        Raises:
+            VmcuError: there is no such board, it holds another model, or it does not answer.
+        """
+        graph = self.compiled.graph
+        batch = random_batch(graph, 1) if data is None else make_batch(graph, data)
+        costs = profile_on_board(
+            self.on_board(),
+            port,
+            batch.first().payload(graph)[0],
+            repetitions=repetitions,
+            warm_up=warm_up,
+            limit_seconds=limit_seconds,
+        )
+        setup = self.target.firmware
+        return make_profile(
+            self.make_report(measure=False),
+            self.compiled.plan.schedule,
+            self.target.core,
+            costs,
+            conditions_of(self.target, setup.clock_hz if setup else None),
+            self.firmware().step_stack_bytes,
         )
 
     def with_cycles(self, report: RunReport, batch: Batch) -> RunReport:

@@ -192,6 +192,16 @@ def say(target: Target, folder: Path, compiler: str = "gcc") -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("name", [n for n in EMULATED if load_target(n).is_board])
+def test_every_region_of_an_emulated_board_takes_a_pool(name: str, tmp_path: Path) -> None:
+    """What a board's file says it has, its machine has; weights, too, are read from every flash."""
+    board = load_target(name)
+    for region in board.ram:
+        assert say(with_regions(board, region.name, None), tmp_path) == "READY", region
+    for region in board.flash:
+        assert say(with_regions(board, None, region.name), tmp_path) == "READY", region
+
+
 def two_regions() -> Target:
     """The memory of a machine of QEMU as a board with two regions of each kind."""
     return replace(

@@ -8,8 +8,18 @@ from typing import Any
 
 import click
 
+from vmcu.commands.options import (
+    board_options,
+    compiler_option,
+    engine_option,
+    json_option,
+    model_argument,
+    one_target,
+    planning_options,
+    target_option,
+)
 from vmcu.commands.output import print_json, print_table, progress
-from vmcu.commands.run_commands import compile_options, open_for_run, read_arrays, single_input
+from vmcu.commands.run_commands import open_for_run, read_arrays, single_input
 from vmcu.errors import Exit, fail
 from vmcu.picture.profile_page import MARKER as PAGE_MARKER
 from vmcu.picture.profile_page import profile_html
@@ -29,8 +39,22 @@ from vmcu.profile.text import CSV_HEADER, EXACT, csv_text, layer_table, stage_ta
 from vmcu.save import refuse_foreign_file, save_file
 
 
-@click.command(epilog="Example: vmcu profile models/mnist_cnn/model.onnx -t nucleo-f411re")
-@compile_options
+@click.command(
+    epilog="""\b
+Examples:
+  vmcu profile models/mnist_cnn/model.onnx -t nucleo-f411re
+  vmcu profile models/mnist_cnn/model.onnx --board nucleo-f411re --port /dev/ttyACM0"""
+)
+@json_option
+@engine_option
+@compiler_option
+@planning_options
+@click.option(
+    "--repeat", type=click.IntRange(1, 1000), default=5, show_default=True, help="Inferences on --board."
+)
+@board_options
+@target_option(False)
+@model_argument
 @click.option(
     "--input",
     "input_path",
@@ -65,7 +89,11 @@ from vmcu.save import refuse_foreign_file, save_file
 )
 def profile(
     model: Path,
-    target: str,
+    target: str | None,
+    board: str | None,
+    port: str | None,
+    limit_seconds: float,
+    repeat: int,
     compiler: str,
     engine: str,
     input_path: Path | None,
@@ -79,12 +107,14 @@ def profile(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Shows what every layer and stage costs: exact instructions and estimated cycles of an emulated inference.
+    """Shows what every layer and stage costs: exact instructions and estimated cycles of an emulated inference, or
+    with --board the cycles that a board measures.
 
     Counts of an emulator are exact. Cycles are priced by the core's timing table at zero wait states; for a target
     with flash wait states a second figure has them at every branch that is taken, as without a cache. Neither
     is a measurement. The sum of the layers is checked against the whole inference.
     """
+    name = one_target(target, board, port, engine)
     for path, marker in ((csv_path, CSV_HEADER), (html_path, PAGE_MARKER)):
         if path is not None:
             refuse_foreign_file(path, marker)
@@ -93,9 +123,12 @@ def profile(
     recording = read_recording(power_csv) if power_csv is not None else None
     data = read_arrays(input_path) if input_path else None
     with progress("profiling"):
-        made = open_for_run(model, target, compiler, options)
+        made = open_for_run(model, name, compiler, options)
         given = None if data is None else single_input(data, made.compiled.graph)
-        found = made.profile(given, engine=engine, clock_hz=clock_hz, wait_states=wait_states)  # type: ignore[arg-type]
+        if board is None:
+            found = made.profile(given, engine=engine, clock_hz=clock_hz, wait_states=wait_states)  # type: ignore[arg-type]
+        else:
+            found = made.profile_on_board(port, given, repetitions=repeat, limit_seconds=limit_seconds)
     if recording is not None and power_csv is not None:
         known = volts if volts is not None or made.target.power is None else made.target.power.volts
         found["power"] = {"file": power_csv.name, **asdict(measure_draw(recording, window, known))}

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from command_line import vmcu
 
+from vmcu.ci.config import NAME, read_config
 from vmcu.resources import folder
 from vmcu.save import MARKER
 from vmcu.targets import list_targets, load_target
 
+ROOT = Path(__file__).parents[3]
 F746 = folder("targets") / "boards" / "disco-f746ng.toml"
 
 
@@ -130,3 +132,67 @@ def test_own_board_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("COMP_WORDS", f"vmcu plan m.onnx --target-path {mine} -t mi")
     monkeypatch.setenv("COMP_CWORD", "6")
     assert vmcu().out.split() == ["plain,microbit", "plain,mine"]
+
+
+def test_own_board_in_ci(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ci init` keeps the folder and the regions, `ci check` finds them again."""
+    monkeypatch.chdir(tmp_path)
+    own_board(tmp_path / "boards")
+    (tmp_path / "net.onnx").write_bytes((files / "net.onnx").read_bytes())
+    made = vmcu(
+        *("ci", "init", "net.onnx", "-t", "mine", "--target-path", "boards"),
+        *("--pool-region", "sram1", "--weights-region", "qspi"),
+    )
+    assert made.code == 0, made.err
+    config = read_config(tmp_path / NAME)
+    assert config.target_path == (tmp_path / "boards",)
+    (job,) = config.jobs
+    assert (job.target, job.pool_region, job.weights_region) == ("mine", "SRAM1", "QSPI")
+    text = (tmp_path / NAME).read_text()
+    (tmp_path / NAME).write_text(text.replace('"SRAM1"', '"SRAM9"'))
+    found = vmcu("ci", "check", "--update-baseline")
+    assert (
+        found.code == 1 and "--pool-region SRAM9: target 'mine' has no such region" in found.out + found.err
+    )
+    (tmp_path / NAME).write_text(text.replace('"boards"', '"../boards"'))
+    found = vmcu("ci", "check")
+    assert found.code == 1 and "'target_path': must be a path below the file's folder" in found.err
+    found = vmcu("ci", "init", "net.onnx", "-t", "mine", "--target-path", tmp_path / "boards")
+    assert (
+        found.code == 1 and "--target-path '/" in found.err and "is not below the current folder" in found.err
+    )
+
+
+def test_profile_of_an_own_board(files: Path, tmp_path: Path) -> None:
+    mine = own_board(tmp_path / "boards")
+    found = vmcu(
+        *("profile", files / "net.onnx", "-t", "mine", "--target-path", mine, "--engine", "unicorn"),
+        *("--pool-region", "SRAM1", "--json"),
+    )
+    assert found.code == 0, found.err
+    assert found.json["target"] == "mine"
+
+
+def indented(text: str, start: str) -> str:
+    """The indented block of a document that begins with this line."""
+    lines = text[text.index(f"    {start}\n") :].splitlines()
+    block = []
+    for line in lines:
+        if line and not line.startswith("    "):
+            break
+        block.append(line[4:])
+    return "\n".join(block).strip() + "\n"
+
+
+def test_the_example_in_contributing_is_a_board(tmp_path: Path) -> None:
+    text = indented((ROOT / "CONTRIBUTING.md").read_text(), 'core = "cortex-m7"')
+    (tmp_path / "mine.toml").write_text(text)
+    board = load_target("mine", [tmp_path])
+    assert board.firmware and board.console and board.probe and board.power and board.machine
+    assert {s.kind for s in board.firmware.start} == {"write", "modify", "wait"}
+
+
+def test_readme_shows_what_is_printed() -> None:
+    shown = indented((ROOT / "README.md").read_text(), "$ vmcu targets disco-f746ng")
+    printed = "\n".join(line.rstrip() for line in vmcu("targets", "disco-f746ng").out.splitlines())
+    assert shown == f"$ vmcu targets disco-f746ng\n{printed}\n"

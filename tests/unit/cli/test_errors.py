@@ -67,6 +67,9 @@ CASES = (
     case("plan @net.onnx --weights-region QSPI", 1, "--weights-region: names a region of no target"),
     case("run @net.onnx -t mine --target-path none", 1, "--target-path 'none': is no folder", "fix: name a"),
     case("verify @net.onnx -t cortex-m4 --target-path @net.onnx", 1, "net.onnx': is no folder"),
+    case("flash @net.onnx --board mine --target-path none", 1, "--target-path 'none': is no folder"),
+    case("self-test --board mine --target-path none", 1, "--target-path 'none': is no folder"),
+    case("flash @net.onnx --board nucleo-f411re --pool-region CCM", 1, "has no such region", "it has SRAM"),
     case("targets --target-path none", 1, "--target-path 'none': is no folder"),
     case("targets nucleo-f412re", 1, "target 'nucleo-f412re': is no target vmcu knows", "did you mean"),
     # Planning options.

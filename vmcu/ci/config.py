@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal, cast
 
-from vmcu.errors import fail
+from vmcu.errors import VmcuError, fail
 from vmcu.ir.quantized import Numerics
 from vmcu.planning.choose import Optimise
 from vmcu.profile.compare import parse_percent
@@ -28,8 +28,8 @@ class Job:
         path: of the model as the file has it, relative to the file's folder.
         model: where it is.
         target: core or board.
-        pool_region, weights_region: names of its memory; None: vmcu chooses.
         numerics, optimise, stream_inputs, stream_outputs: as the options of `vmcu compile`.
+        pool_region, weights_region: memory to use; None: vmcu chooses.
         ram_bytes, flash_bytes: budgets; None: the target's memory.
         max_instructions, max_cycles: that one inference may take; None: no limit.
     """
@@ -37,12 +37,12 @@ class Job:
     path: str
     model: Path
     target: str
-    pool_region: str | None
-    weights_region: str | None
     numerics: Numerics
     optimise: Optimise | None
     stream_inputs: tuple[str, ...]
     stream_outputs: tuple[str, ...]
+    pool_region: str | None
+    weights_region: str | None
     ram_bytes: int | None
     flash_bytes: int | None
     max_instructions: int | None
@@ -64,7 +64,7 @@ class Config:
         compiler: the same everywhere, or figures differ.
         engine: counts are the same on each.
         inputs: random inputs that are verified per model.
-        target_path: folders with boards of the user's own.
+        target_path: folders of the user's own boards.
         jobs: in the order of the file, no two of the same name.
     """
 
@@ -94,12 +94,14 @@ def read_config(path: Path) -> Config:
     compiler = table.one_of("compiler", ("auto", "gcc", "zig")) if table.has("compiler") else "auto"
     engine = table.one_of("engine", ("auto", "qemu", "unicorn")) if table.has("engine") else "auto"
     config = Config(
-        path.parent / _relative(table, "baseline"),
+        path.parent / _relative(table, "baseline", table.text("baseline")),
         parse_percent(table.text("fail_above")),
         cast(Literal["auto", "gcc", "zig"], compiler),
         cast(Engine, engine),
         table.above_zero("inputs") if table.has("inputs") else 2,
-        tuple(path.parent / _below(table, "target_path", one) for one in _texts(table, "target_path")),
+        tuple(path.parent / _relative(table, "target_path", text) for text in table.texts("target_path"))
+        if table.has("target_path")
+        else (),
         tuple(_job(one, path.parent) for one in table.tables("model")),
     )
     table.end()
@@ -110,19 +112,19 @@ def read_config(path: Path) -> Config:
 
 
 def _job(table: Table, folder: Path) -> Job:
-    path = _relative(table, "path")
+    path = _relative(table, "path", table.text("path"))
     job = Job(
         path,
         folder / path,
         table.text("target"),
-        table.text_or_none("pool_region"),
-        table.text_or_none("weights_region"),
         cast(Numerics, table.one_of("numerics", ("onnx", "tflm"))) if table.has("numerics") else "onnx",
         cast(Optimise, table.one_of("optimize", ("ram", "balanced", "speed")))
         if table.has("optimize")
         else None,
-        _texts(table, "stream_inputs"),
-        _texts(table, "stream_outputs"),
+        table.texts("stream_inputs") if table.has("stream_inputs") else (),
+        table.texts("stream_outputs") if table.has("stream_outputs") else (),
+        table.text_or_none("pool_region"),
+        table.text_or_none("weights_region"),
         _size(table, "ram"),
         _size(table, "flash"),
         table.above_zero("max_instructions") if table.has("max_instructions") else None,
@@ -132,19 +134,11 @@ def _job(table: Table, folder: Path) -> Job:
     return job
 
 
-def _relative(table: Table, key: str) -> str:
+def _relative(table: Table, key: str, text: str) -> str:
     """A path that is the same on every machine: files outside the repository are on none but the user's."""
-    return _below(table, key, table.text(key))
-
-
-def _below(table: Table, key: str, text: str) -> str:
     if PurePath(text).is_absolute() or ".." in PurePath(text).parts:
         raise table.error("must be a path below the file's folder", key)
     return text
-
-
-def _texts(table: Table, key: str) -> tuple[str, ...]:
-    return table.texts(key) if table.has(key) else ()
 
 
 def _size(table: Table, key: str) -> int | None:
@@ -155,3 +149,8 @@ def _size(table: Table, key: str) -> int | None:
     if not found:
         raise table.error('must be a size such as "64K" or "1M"', key)
     return int(found[1]) * UNITS[found[2].lower()]
+
+
+def not_ours(path: Path) -> VmcuError:
+    """The error for a baseline that vmcu did not write."""
+    return fail("exists, and is no baseline of vmcu", f"'{path}'", "move it, or name another `baseline`")

@@ -42,7 +42,7 @@ def config_text(
     pool_region: str | None = None,
     weights_region: str | None = None,
 ) -> str:
-    """`vmcu-ci.toml` for these models.
+    """`vmcu-ci.toml` for these models; a line that nobody asked for is a comment.
 
     Raises:
         VmcuError: (INPUT) a path that TOML cannot hold on one line.
@@ -50,7 +50,7 @@ def config_text(
     context = {
         "models": [toml_string(m) for m in models],
         "target": toml_string(target),
-        "target_path": ", ".join(toml_string(p) for p in target_path),
+        "folders": [toml_string(p) for p in target_path],
         "pool_region": pool_region and toml_string(pool_region),
         "weights_region": weights_region and toml_string(weights_region),
     }
@@ -77,5 +77,5 @@ def toml_string(text: str) -> str:
         VmcuError: (INPUT) the text has characters that nobody can read.
     """
     if not text.isprintable():
-        raise fail("has unprintable characters in its name", f"{text[:60]!r}", "rename it")
+        raise fail("has unprintable characters in its name", f"model {text[:60]!r}", "rename it")
     return json.dumps(text, ensure_ascii=False)

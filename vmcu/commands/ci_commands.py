@@ -48,16 +48,18 @@ def init(
     found = models or tuple(sorted(Path().glob("*.onnx")))
     if not found:
         raise fail("no model is named, and the current folder has none", "ci init", "vmcu ci init model.onnx")
-    for path in (*found, *folders):
+    for what, path in (*(("model", m) for m in found), *(("--target-path", f) for f in folders)):
         if path.is_absolute() or ".." in path.parts:
-            raise fail("is not below the current folder", f"'{path}'", "run it where the repository is")
+            raise fail(
+                "is not below the current folder", f"{what} '{path}'", "run it where the repository is"
+            )
     files = {
         CONFIG: config_text(
             [model.as_posix() for model in found],
             chip.name,
-            [folder.as_posix() for folder in folders],
-            options["pool_region"],
-            options["weights_region"],
+            [f.as_posix() for f in folders],
+            chip.pool_region,
+            chip.weights_region,
         ),
         WORKFLOWS[service]: workflow_text(service, requirement or default_requirement()),
     }

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vmcu.batch import Batch, make_batch, random_batch, unpack
+from vmcu.board.client import RUN_SECONDS
+from vmcu.board.session import BoardModel, profile_on_board
 from vmcu.budget import settle
 from vmcu.codegen.names import project_name
 from vmcu.cycles import TIMINGS
@@ -21,11 +23,13 @@ from vmcu.picture.page import report_html
 from vmcu.pipeline import Compiled, compile_graph, compile_schedule, load
 from vmcu.planning.choose import Optimise, wished
 from vmcu.planning.tuning import Tuning, learn, variants
+from vmcu.profile import conditions_of, from_emulator, make_profile
+from vmcu.regions import choose_regions, memory_script
 from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
 from vmcu.run.unicorn_engine import has_unicorn
 from vmcu.save import PAGE, save_files
-from vmcu.targets import Target, load_target
+from vmcu.targets import Target, load_target, with_regions
 from vmcu.toolchain import Firmware, Hooks, build, build_host, find_compiler
 
 CompilerChoice = Literal["auto", "gcc", "zig"]
@@ -112,6 +116,11 @@ class Model:
             optimise="-Os" if small else "-O3",
         )
 
+    def on_board(self) -> BoardModel:
+        """What a board that holds the model is compared with, and how its firmware is built."""
+        project, sha256 = self.compiled.project, self.compiled.graph.sha256
+        return BoardModel(project, sha256, self.target, lambda: find_compiler(self.compiler))
+
     def settle(self, ram_bytes: int) -> None:
         """Changes to the plan that suits its wish best within `ram_bytes`, real stack included.
 
@@ -131,18 +140,95 @@ class Model:
             raise fail("counts no instructions", "engine 'host'", "use an emulator: see `vmcu doctor`")
         return build_host(self.compiled.project, workdir=self._work(f"host-{hooks}"), hooks=hooks)
 
-    def measure(self, engine: Engine = "auto") -> Measured:
-        """Exact instructions of one inference on seeded noise, in total and per layer, and estimated cycles."""
-        if self._measured is None:
-            batch = random_batch(self.compiled.graph, 1)
-            plain = self.run_batch(batch, engine=engine)
-            profile = self.run_batch(batch, engine=engine, hooks="profile")
-            self._measured = Measured(
-                self.with_cycles(plain, batch),
-                profile.profile,
-                self.with_cycles(profile, batch).profile_cycles,
-            )
-        return self._measured
+    def measure(self, engine: Engine = "auto", batch: Batch | None = None) -> Measured:
+        """Exact instructions of one inference, in total and per layer, and estimated cycles.
+
+        Args:
+            batch: whose first inference is run; None: seeded noise, once per model.
+        """
+        if batch is None and self._measured is not None:
+            return self._measured
+        given = random_batch(self.compiled.graph, 1) if batch is None else batch.first()
+        plain = self.with_cycles(self.run_batch(given, engine=engine), given)
+        profile = self.with_cycles(self.run_batch(given, engine=engine, hooks="profile"), given)
+        found = Measured(plain, profile.profile, profile.profile_cycles, profile.profile_leaves)
+        if batch is None:
+            self._measured = found
+        return found
+
+    def profile(
+        self,
+        data: Array | Mapping[str, Array] | None = None,
+        *,
+        engine: Engine = "auto",
+        clock_hz: int | None = None,
+        wait_states: int | None = None,
+    ) -> dict[str, Any]:
+        """What every layer costs in an emulated inference: exact instructions, estimated cycles (`vmcu profile --json`).
+
+        Args:
+            data: as for `run`; its first inference is profiled. None: seeded noise.
+            engine: an emulator.
+            clock_hz, wait_states: of the flash at that clock; by default the target's.
+
+        Raises:
+            VmcuError: a tool is missing or failed; the engine counts nothing; the model does not fit.
+        """
+        batch = None if data is None else make_batch(self.compiled.graph, data)
+        firmware, measured = self.firmware(), self.measure(engine, batch)
+        return make_profile(
+            self.make_report(measured=measured),
+            self.compiled.plan.schedule,
+            self.target.core,
+            from_emulator(measured),
+            conditions_of(
+                self.target,
+                clock_hz,
+                wait_states,
+                choose_regions(self.compiled.project, self.target, firmware).weights,
+            ),
+            firmware.step_stack_bytes,
+        )
+
+    def profile_on_board(
+        self,
+        port: str | None = None,
+        data: Array | Mapping[str, Array] | None = None,
+        *,
+        repetitions: int = 5,
+        warm_up: int = 1,
+        limit_seconds: float = RUN_SECONDS,
+    ) -> dict[str, Any]:
+        """What every layer costs on a board that holds the model: measured cycles.
+
+        Args:
+            port: of the board; None: found by its USB number.
+            data: as for `run`; its first inference is profiled. None: seeded noise.
+            repetitions, warm_up: inferences that count, and those before them.
+            limit_seconds: for one inference.
+
+        Raises:
+            VmcuError: there is no such board, it holds another model, or it does not answer.
+        """
+        graph = self.compiled.graph
+        batch = random_batch(graph, 1) if data is None else make_batch(graph, data)
+        costs = profile_on_board(
+            self.on_board(),
+            port,
+            batch.first().payload(graph)[0],
+            repetitions=repetitions,
+            warm_up=warm_up,
+            limit_seconds=limit_seconds,
+        )
+        setup = self.target.firmware
+        return make_profile(
+            self.make_report(measure=False),
+            self.compiled.plan.schedule,
+            self.target.core,
+            costs,
+            conditions_of(self.target, setup.clock_hz if setup else None),
+            self.firmware().step_stack_bytes,
+        )
 
     def with_cycles(self, report: RunReport, batch: Batch) -> RunReport:
         """The report with estimated cycles of the first inference, which Unicorn repeats if another engine ran it.
@@ -161,22 +247,40 @@ class Model:
         first = None if report.instructions is None else report.instructions[:1]
         if (again.instructions, again.profile) != (first, report.profile):
             raise internal("QEMU and Unicorn count differently", self.compiled.project.name)
-        return replace(report, cycles=again.cycles, profile_cycles=again.profile_cycles)
+        return replace(
+            report,
+            cycles=again.cycles,
+            leaves=again.leaves,
+            profile_cycles=again.profile_cycles,
+            profile_leaves=again.profile_leaves,
+        )
 
     @property
     def report(self) -> dict[str, Any]:
         """`report.json` as a dictionary; builds and measures where tools are at hand."""
         return self.make_report(measure=True)
 
-    def make_report(self, *, measure: bool) -> dict[str, Any]:
+    def make_report(self, *, measure: bool = True, measured: Measured | None = None) -> dict[str, Any]:
         """The report; what no tool is there for is None.
+
+        Args:
+            measure: run one inference on seeded noise, where an emulator is found.
+            measured: a run that has been made, instead.
 
         Raises:
             VmcuError: a tool that is there fails, or the model does not fit.
         """
         firmware = self.firmware() if self._has_compiler() else None
-        measured = self.measure() if firmware and measure and self._has_engine() else None
+        if measured is None and firmware and measure and self._has_engine():
+            measured = self.measure()
         return make_report(self.compiled, self.target, firmware, measured, budget_bytes=self.limits.ram_bytes)
+
+    def files(self) -> dict[str, str]:
+        """The C project by file name; where the target has memory to choose from, with a part of a linker script for it."""
+        project = self.compiled.project
+        firmware = self.firmware() if self._has_compiler() else None
+        regions = choose_regions(project, self.target, firmware)
+        return {**project.files, **memory_script(project, self.target, regions)}
 
     def save(self, folder: Path | str, report: dict[str, Any] | None = None) -> None:
         """Writes the C project, `report.json` (made anew by default) and `report.html`, atomically.
@@ -186,7 +290,7 @@ class Model:
         """
         report = report or self.report
         page = report_html(self.compiled.plan, report, self.compiled.project.name)
-        save_files(Path(folder), {**self.compiled.project.files, PAGE: page}, report)
+        save_files(Path(folder), {**self.files(), PAGE: page}, report)
 
     def _has_compiler(self) -> bool:
         """Without any the report has gaps; the user's own choice must be there, and what is there must work."""
@@ -217,7 +321,7 @@ class Model:
 
 def compile(
     model: Path | str,
-    target: str = "cortex-m4",
+    target: str | Target = "cortex-m4",
     *,
     name: str | None = None,
     numerics: Numerics = "onnx",
@@ -232,12 +336,15 @@ def compile(
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
     tune: bool = False,
+    target_path: Collection[Path | str] = (),
+    pool_region: str | None = None,
+    weights_region: str | None = None,
 ) -> Model:
     """Compiles an ONNX model to a C project for a target.
 
     Args:
         model: path of a quantised .onnx file.
-        target: a name of `vmcu targets`.
+        target: a name of `vmcu targets`, or a target that is loaded.
         name: prefix of the C symbols; made from the file's name by default.
         numerics: "onnx" (one rounding) or "tflm" (as TFLite Micro).
         input_shapes: for dynamic dimensions.
@@ -253,11 +360,16 @@ def compile(
         ram_bytes, flash_bytes: limits below the target's own. RAM is pool, stack and variables: where a compiler
             is at hand, plans are built here to know the stack.
         tune: measure every kernel of every layer in the emulator and choose by that, not by estimates.
+        target_path: folders with .toml files of your own boards.
+        pool_region: RAM for the pool, a name of the target's regions; by default the fastest that takes it.
+        weights_region: flash for weights and tables; by default that of the code, else another that takes them.
 
     Raises:
         VmcuError: with `code` and `problems`, each saying what, where and how to fix.
     """
-    chip = load_target(target)
+    chip = load_target(target, [Path(p) for p in target_path]) if isinstance(target, str) else target
+    if pool_region is not None or weights_region is not None:
+        chip = with_regions(chip, pool_region, weights_region)
     graph = load(
         model, numerics=numerics, input_shapes=input_shapes, states=states, dead_channels=dead_channels
     )

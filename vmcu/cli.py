@@ -13,7 +13,14 @@ from typing import Any
 import click
 
 from vmcu.codegen.project import tool_version
-from vmcu.commands import build_commands, info_commands, run_commands
+from vmcu.commands import (
+    board_commands,
+    build_commands,
+    ci_commands,
+    info_commands,
+    profile_commands,
+    run_commands,
+)
 from vmcu.errors import Exit, VmcuError
 
 
@@ -34,9 +41,12 @@ Examples:
   vmcu compile model.onnx -t cortex-m4 -o out     C project and report
   vmcu run model.onnx -t cortex-m4 --input x.npy  run it on an emulated chip
   vmcu verify model.onnx -t cortex-m4             every layer against the reference
+  vmcu flash model.onnx --board nucleo-f411re     firmware with the model onto a board
+  vmcu run model.onnx --board nucleo-f411re       run it there
+  vmcu profile model.onnx -t nucleo-f411re        what every layer costs
 \b
 Exit codes: 0 ok, 1 model, file or option, 2 usage, 3 a tool is missing or failed,
-4 outputs differ, 5 does not fit, 70 a bug in vmcu.
+4 outputs differ or figures grew, 5 does not fit, 70 a bug in vmcu.
 Shell completion: eval "$(_VMCU_COMPLETE=bash_source vmcu)"  (or zsh_source, fish_source)""",
 )
 @click.version_option(tool_version(), prog_name="vmcu")
@@ -52,6 +62,11 @@ for command in (
     build_commands.compile_command,
     run_commands.run_command,
     run_commands.verify,
+    board_commands.flash_command,
+    board_commands.self_test,
+    profile_commands.profile,
+    profile_commands.compare_command,
+    ci_commands.ci,
 ):
     cli.add_command(command)
 

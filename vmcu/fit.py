@@ -1,8 +1,12 @@
-"""Does it fit? RAM and flash of a compiled model against a target's memory and the user's limits."""
+"""Does it fit? RAM and flash of a compiled model against a target's memory and the user's limits.
+
+Pool, stack and variables are one sum, compared with what they can take together: the pool lies in one region of RAM (the
+user's, or any), the other two beside it or in another one. Likewise code and constants.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmcu.codegen.names import c_comment
 from vmcu.errors import Exit, Problem, VmcuError
@@ -12,11 +16,42 @@ from vmcu.planning.choose import best_plan, choose, list_candidates
 from vmcu.planning.peak import find_peak
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
 from vmcu.schedule.tiles import whole_rows
-from vmcu.targets import Target, list_targets
+from vmcu.targets import (
+    Target,
+    flash_capacity,
+    list_targets,
+    place_flash,
+    place_ram,
+    ram_capacity,
+)
 from vmcu.toolchain import Firmware
 
 RECOMPUTE = 1.5  # what a message suggests for --allow-recompute
 SHOWN = 6  # tensors named in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of a model: pool, stack and variables, code, constants."""
+
+    pool: int
+    rest: int
+    code: int
+    constants: int
+
+    def ram_capacity(self, target: Target) -> int:
+        """The most RAM that pool and rest can take together."""
+        return ram_capacity(target, self.rest)
+
+    def flash_capacity(self, target: Target) -> int:
+        """The most flash that code and constants can take together."""
+        return flash_capacity(target, self.code, self.constants)
+
+    def fits(self, target: Target) -> bool:
+        """Is there a place for everything?"""
+        return bool(
+            place_ram(target, self.pool, self.rest) and place_flash(target, self.code, self.constants)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +62,7 @@ class Limits:
     flash_bytes: int | None = None
 
     def ram(self, target: Target | None) -> int | None:
-        """RAM there is, in all; None where nothing limits it."""
+        """RAM for pool, stack and variables in one piece; None where nothing limits it."""
         given = [self.ram_bytes, target.ram_bytes if target else None]
         return min((b for b in given if b is not None), default=None)
 
@@ -44,33 +79,39 @@ def check_fit(compiled: Compiled, target: Target | None, firmware: Firmware | No
     """
     project = compiled.project
     ram, flash = project.pool_bytes, project.weights_bytes + project.tables_bytes
+    need = Need(ram, 0, 0, flash)
     ram_parts, flash_parts = f"pool {ram:,}", f"weights and tables {flash:,}"
     if firmware is not None:
         ram, flash = firmware.ram_bytes, firmware.flash_bytes
+        constants = firmware.rodata_bytes
+        need = Need(project.pool_bytes, ram - project.pool_bytes, flash - constants, constants)
         ram_parts += f" + stack {firmware.stack_bytes:,} + statics {firmware.static_bytes:,}"
         flash_parts += f" + code {flash - project.weights_bytes - project.tables_bytes:,}"
     problems = []
-    for what, need, parts, have, limit in (
-        ("RAM", ram, ram_parts, target.ram_bytes if target else None, limits.ram_bytes),
-        ("flash", flash, flash_parts, target.flash_bytes if target else None, limits.flash_bytes),
+    for what, total, parts, have, limit in (
+        ("RAM", ram, ram_parts, need.ram_capacity(target) if target else None, limits.ram_bytes),
+        ("flash", flash, flash_parts, need.flash_capacity(target) if target else None, limits.flash_bytes),
     ):
-        allowed = min((b for b in (have, limit) if b is not None), default=need)
-        if need <= allowed:
+        allowed = min((b for b in (have, limit) if b is not None), default=total)
+        if total <= allowed:
             continue
         ways = []
         if what == "RAM":
-            ways += _streaming(compiled, allowed - (need - project.pool_bytes))
-            ways += _recomputing(compiled, allowed - (need - project.pool_bytes))
+            ways += _streaming(compiled, allowed - (total - project.pool_bytes))
+            ways += _recomputing(compiled, allowed - (total - project.pool_bytes))
         if allowed != have or target is None:
             where = f"--{what.lower()} {allowed:,}"
-            ways.append(f"allow at least --{what.lower()} {need}")
+            ways.append(f"allow at least --{what.lower()} {total}")
         else:
             where = f"target '{target.name}'"
-        ways += _next_board(ram, flash)
+            ways += _other_region(target, need) if what == "RAM" else []
+            region = target.pool_region if what == "RAM" else target.weights_region
+            where += f", {region}" if region else ""
+        ways += _next_board(target, need)
         fix = ", or ".join(ways)
         problems.append(
             Problem(
-                f"needs {need:,} bytes of {what} ({parts}), {need - allowed:,} more than the {allowed:,} there are",
+                f"needs {total:,} bytes of {what} ({parts}), {total - allowed:,} more than the {allowed:,} there are",
                 where,
                 f"{_what_holds(compiled)}; {fix}" if what == "RAM" else fix,
             )
@@ -128,12 +169,23 @@ def _recomputing(compiled: Compiled, room: int) -> list[str]:
     return [f"--allow-recompute {RECOMPUTE} makes the pool {pool:,}, {enough}"]
 
 
-def _next_board(ram: int, flash: int) -> list[str]:
-    """The board with the least memory that suffices, and what helps without any."""
-    boards = [t for t in list_targets() if t.clock_hz is not None]
-    fits = [t for t in boards if t.ram_bytes >= ram and t.flash_bytes >= flash]
+def _other_region(target: Target, need: Need) -> list[str]:
+    """The region that would take the pool, if there is one to be named."""
+    for region in target.regions():
+        if region.name != target.pool_region and place_ram(
+            replace(target, pool_region=region.name), need.pool, need.rest
+        ):
+            kind = ", external: your firmware has to set it up" if region.kind == "external" else ""
+            return [f"--pool-region {region.name} ({region.size_bytes:,} bytes{kind})"]
+    return []
+
+
+def _next_board(target: Target | None, need: Need) -> list[str]:
+    """The board with the least memory that suffices, of the target's core if there is one; and what helps without any."""
+    fits = [t for t in list_targets() if t.is_board and need.fits(t)]
     if not fits:
         return ["use a smaller model or input: no known board has enough memory"]
-    best = min(fits, key=lambda t: (t.ram_bytes, t.flash_bytes, t.name))
+    core = target.core if target else None
+    best = min(fits, key=lambda t: (t.core != core, t.ram_bytes, t.flash_bytes, t.name))
     have = f"{best.ram_bytes:,} bytes of RAM, {best.flash_bytes:,} of flash"
     return [f"take a larger board, {best.name} ({have})", "use a smaller model or input"]

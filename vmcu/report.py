@@ -10,6 +10,7 @@ from vmcu.codegen.names import c_comment
 from vmcu.memory.plan import is_proven
 from vmcu.pipeline import Compiled
 from vmcu.planning.cost import estimate_steps, executed_macs
+from vmcu.regions import choose_regions
 from vmcu.run import RunReport
 from vmcu.targets import Target
 from vmcu.toolchain import Firmware
@@ -25,11 +26,13 @@ class Measured:
         run: of the plain build.
         profile: exact instructions per step of the profiling build, or None.
         profile_cycles: estimated cycles per step of that build, or None.
+        profile_leaves: how often execution left the straight line per step of that build, or None.
     """
 
     run: RunReport
     profile: tuple[int, ...] | None
     profile_cycles: tuple[int, ...] | None = None
+    profile_leaves: tuple[int, ...] | None = None
 
 
 def make_report(
@@ -56,6 +59,7 @@ def make_report(
         stack, static, ram = firmware.stack_bytes, firmware.static_bytes, firmware.ram_bytes
         flash = firmware.flash_bytes
         code = flash - project.weights_bytes - project.tables_bytes
+    regions = choose_regions(project, target, firmware)
     instructions = measured.run.instructions[0] if measured and measured.run.instructions else None
     profile = measured.profile if measured else None
     cycles = measured.run.cycles[0] if measured and measured.run.cycles else None
@@ -110,6 +114,7 @@ def make_report(
             "code_bytes": code,
             "flash_total_bytes": flash,
         },
+        "regions": {"pool": regions.pool, "rest": regions.rest, "weights": regions.weights},
         "macs": compiled.macs,
         "macs_executed": executed_macs(plan.schedule),
         "macs_before": graph.original.macs,

@@ -11,6 +11,8 @@ import click
 import vmcu.api
 from vmcu.codegen.names import c_comment
 from vmcu.commands.options import (
+    chosen_target,
+    chosen_target_or_none,
     compiler_option,
     json_option,
     model_argument,
@@ -36,7 +38,7 @@ from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
 from vmcu.planning.tuning import Tuning
 from vmcu.report import macs_note, placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
-from vmcu.targets import Target, load_target
+from vmcu.targets import Target, place_flash, place_ram
 
 
 def open_graph(model: Path, options: dict[str, Any]) -> QuantizedGraph:
@@ -112,7 +114,7 @@ def plan(
     """
     if svg is not None:
         refuse_foreign_file(svg, CURVE_MARKER if show_pareto else SVG_MARKER)
-    chip = load_target(target) if target else None
+    chip = chosen_target_or_none(target, options)
     if show_pareto:
         return _pareto(model, chip, cpi, svg, as_json, options)
     with progress("planning"):
@@ -147,6 +149,9 @@ def plan(
         check_fit(compiled, chip, None, limits)
     except VmcuError as error:
         trouble = error
+    constant_bytes = compiled.project.weights_bytes + compiled.project.tables_bytes
+    ram = place_ram(chip, made.pool_bytes, 0) if chip else None
+    flash = place_flash(chip, 0, constant_bytes) if chip else None
     largest = sorted(steps, key=lambda s: -s["live_bytes"])[:3]
     if as_json:
         print_json(
@@ -170,6 +175,8 @@ def plan(
                 **estimates(estimated, chip, cpi),
                 "steps": steps,
                 "largest_steps": [s["step"] for s in largest],
+                "pool_region": ram.pool.name if ram else None,
+                "weights_region": flash.weights.name if flash else None,
                 "fits": None if chip is None and limits == Limits() else trouble is None,
             }
         )
@@ -183,8 +190,7 @@ def plan(
         click.echo(f"placement     {placement_text(made.pool_bytes, made.lower_bound_bytes, proven)}")
         if made.state_bytes:
             click.echo(f"of it state   {made.state_bytes:>12,} bytes that survive between runs")
-        flash = compiled.project.weights_bytes + compiled.project.tables_bytes
-        click.echo(f"constants     {flash:>12,} bytes of flash (code comes on top)")
+        click.echo(f"constants     {constant_bytes:>12,} bytes of flash (code comes on top)")
         note = macs_note(executed_macs(schedule), compiled.macs, graph.original.macs, graph.channels_removed)
         click.echo(f"MACs          {compiled.macs:>12,} {note}".rstrip())
         click.echo(f"instructions  {estimated:>12,} estimated for {chip.core if chip else DEFAULT_CORE}")
@@ -196,9 +202,14 @@ def plan(
         if timing["estimated_ms"] is not None:
             click.echo(f"ms            {timing['estimated_ms']:>12,.3f} estimated (zero wait state)")
         click.echo("largest steps " + ", ".join(f"{s['step']} ({s['live_bytes']:,} bytes)" for s in largest))
-        if chip and trouble is None:
-            room = chip.ram_bytes - made.pool_bytes
-            click.echo(f"fits          {chip.name}: {room:,} bytes of RAM left for stack and your firmware")
+        if chip and ram and flash and trouble is None:
+            room = ram.pool.size_bytes - made.pool_bytes
+            of_it = "of RAM left"
+            if len(chip.ram) > 1:
+                of_it = f"left of {ram.pool.name}, where the pool goes,"
+            click.echo(f"fits          {chip.name}: {room:,} bytes {of_it} for stack and your firmware")
+            if flash.weights is not flash.code:
+                click.echo(f"              weights and tables go to {flash.weights.name}")
     if trouble is not None:
         raise trouble
     return int(Exit.OK)
@@ -247,7 +258,7 @@ def compile_command(
     with progress("compiling"):
         made = vmcu.api.compile(
             model,
-            target,
+            chosen_target(target, options),
             name=options["name"],
             numerics=options["numerics"],
             input_shapes=shapes_mapping(options["input_shapes"]),
@@ -267,16 +278,21 @@ def compile_command(
     if as_json:
         print_json(report)
     else:
-        click.echo(f"wrote {output}: {', '.join(sorted([*made.compiled.project.files, *REPORTS]))}")
+        click.echo(f"wrote {output}: {', '.join(sorted([*made.files(), *REPORTS]))}")
         print_report(report)
     return int(Exit.OK)
 
 
 def print_report(report: dict[str, Any]) -> None:
     """The figures of a report, each with its method."""
-    memory, flash = report["memory"], report["flash"]
+    memory, flash, regions = report["memory"], report["flash"], report["regions"]
     rows: list[list[object]] = [
-        ["RAM", memory["ram_total_bytes"], "bytes", "pool + stack + statics"],
+        [
+            "RAM",
+            memory["ram_total_bytes"],
+            "bytes",
+            "pool + stack + statics" + _where(regions["pool"], "pool"),
+        ],
         [
             "  pool",
             memory["pool_bytes"],
@@ -286,7 +302,7 @@ def print_report(report: dict[str, Any]) -> None:
         ["  stack", memory["stack_bytes"], "bytes", "worst case by the compiler's figures"],
         ["  stack seen", memory["stack_painted_bytes"], "bytes", "painted, in the emulator"],
         ["  statics", memory["static_bytes"], "bytes", ""],
-        ["flash", flash["flash_total_bytes"], "bytes", ""],
+        ["flash", flash["flash_total_bytes"], "bytes", _where(regions["weights"], "weights and tables")[2:]],
         ["  weights", flash["weights_bytes"], "bytes", ""],
         ["  tables", flash["tables_bytes"], "bytes", ""],
         ["  code", flash["code_bytes"], "bytes", report["compiler"] or "no compiler found"],
@@ -305,3 +321,7 @@ def print_report(report: dict[str, Any]) -> None:
     if memory["state_bytes"]:
         rows.insert(2, ["  of it state", memory["state_bytes"], "bytes", "survives between runs"])
     print_table([report["target"], "", "", "how it was obtained"], rows, right=(1,))
+
+
+def _where(region: str | None, what: str) -> str:
+    return f"; {what} in {region}" if region else ""

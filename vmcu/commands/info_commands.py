@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from vmcu.commands.options import json_option
+from vmcu.commands.describe import can, describe, mhz, print_target, regions_text
+from vmcu.commands.options import complete_target, json_option, target_path_option
 from vmcu.commands.output import print_json, print_table
 from vmcu.ops.registry import OPS
-from vmcu.targets import list_targets
+from vmcu.targets import list_targets, load_target
 from vmcu.toolchain.doctor import diagnose
 
 STRUCTURE = ("QuantizeLinear", "DequantizeLinear")
@@ -35,27 +38,25 @@ def doctor(as_json: bool) -> None:
     )
 
 
-@click.command(epilog="Example: vmcu targets --json")
+@click.command(epilog="Example: vmcu targets nucleo-h743zi")
+@click.argument("name", required=False, shell_complete=complete_target)
+@target_path_option
 @json_option
-def targets(as_json: bool) -> None:
-    """Lists chips and cores."""
-    found = list_targets()
+def targets(name: str | None, target_path: tuple[Path, ...], as_json: bool) -> None:
+    """Lists chips and cores; with NAME all that is known of one."""
+    found = [load_target(name, target_path)] if name else list(list_targets(target_path))
     if as_json:
-        print_json(
-            [
-                {
-                    "name": t.name,
-                    "description": t.description,
-                    "core": t.core,
-                    "flash_bytes": t.flash_bytes,
-                    "ram_bytes": t.ram_bytes,
-                }
-                for t in found
-            ]
-        )
+        facts = [describe(t) for t in found]
+        print_json(facts[0] if name else facts)
         return
-    rows = [[t.name, t.core, t.flash_bytes, t.ram_bytes, t.description] for t in found]
-    print_table(["target", "core", "flash bytes", "RAM bytes", "what"], rows, right=(2, 3))
+    if name:
+        print_target(found[0])
+        return
+    rows = [
+        [t.name, t.core, mhz(t), regions_text(t.ram), regions_text(t.flash), ", ".join(can(t)), t.description]
+        for t in found
+    ]
+    print_table(["target", "core", "MHz", "RAM", "flash", "firmware", "what"], rows, right=(2,))
 
 
 @click.command(epilog="Example: vmcu ops")

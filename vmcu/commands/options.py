@@ -12,7 +12,7 @@ import click
 from vmcu.errors import fail
 from vmcu.schedule.stream_inputs import ALL_INPUTS
 from vmcu.schedule.stream_outputs import ALL_OUTPUTS
-from vmcu.targets import list_targets
+from vmcu.targets import Target, list_targets, load_target, with_regions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,8 +63,11 @@ class Pair(click.ParamType[tuple[str, str]]):
         return first, second
 
 
-def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [t.name for t in list_targets() if t.name.startswith(incomplete)]
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of targets that begin so."""
+    return [
+        t.name for t in list_targets(ctx.params.get("target_path") or ()) if t.name.startswith(incomplete)
+    ]
 
 
 def model_argument(function: F) -> F:
@@ -73,9 +76,124 @@ def model_argument(function: F) -> F:
 
 
 def target_option(required: bool) -> Callable[[F], F]:
-    """-t TARGET."""
+    """-t TARGET, and `region_options`; `chosen_target` reads them."""
     text = "Chip or core; see `vmcu targets`."
-    return click.option("-t", "--target", required=required, help=text, shell_complete=_complete_target)
+
+    def decorate(function: F) -> F:
+        option = click.option("-t", "--target", required=required, help=text, shell_complete=complete_target)
+        return option(region_options(function))
+
+    return decorate
+
+
+def region_options(function: F) -> F:
+    """Where targets are described, and which of their memory to use."""
+    for option in (
+        click.option(
+            "--weights-region",
+            metavar="NAME",
+            help="Flash for weights and tables.  [default: that of the code, else another that takes them]",
+        ),
+        click.option(
+            "--pool-region",
+            metavar="NAME",
+            help="RAM for the pool; see `vmcu targets TARGET`.  [default: the fastest that takes it]",
+        ),
+        target_path_option,
+    ):
+        function = option(function)
+    return function
+
+
+def target_path_option(function: F) -> F:
+    """--target-path."""
+    return click.option(
+        "--target-path",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="DIR",
+        is_eager=True,  # before the target's name is completed
+        help="Folder with .toml files of your own boards; may be repeated.",
+    )(function)
+
+
+def chosen_target(name: str, options: dict[str, Any]) -> Target:
+    """The target of the command line, with its regions.
+
+    Raises:
+        VmcuError: (INPUT) there is none of that name, its file is not valid, or it has no such region.
+    """
+    target = load_target(name, options["target_path"])
+    return with_regions(target, options["pool_region"], options["weights_region"])
+
+
+def chosen_target_or_none(name: str | None, options: dict[str, Any]) -> Target | None:
+    """The same where a target is optional; its regions mean nothing without it.
+
+    Raises:
+        VmcuError: (INPUT) as above, or a region of no target.
+    """
+    if name is not None:
+        return chosen_target(name, options)
+    for option in ("pool_region", "weights_region"):
+        if options[option] is not None:
+            where = "--" + option.replace("_", "-")
+            raise fail("names a region of no target", where, "name the target, too: -t TARGET")
+    return None
+
+
+def port_option(function: F) -> F:
+    """--port."""
+    return click.option(
+        "--port",
+        metavar="PORT",
+        help="Of --board: /dev/ttyACM0, COM3, socket://HOST:PORT, or `emulated`.  [default: found by USB number]",
+    )(function)
+
+
+def board_name_option(required: bool) -> Callable[[F], F]:
+    """--board; where it is required there is no -t, and `region_options` come with it."""
+    text = "Board with vmcu's firmware; see `vmcu targets`."
+
+    def decorate(function: F) -> F:
+        option = click.option("--board", required=required, help=text, shell_complete=complete_target)
+        return option(region_options(function) if required else function)
+
+    return decorate
+
+
+def board_options(function: F) -> F:
+    """A board that holds the model, and the way to it."""
+    limit = click.option(
+        "--timeout",
+        "limit_seconds",
+        type=click.FloatRange(0.1, 86_400),
+        default=120.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For one inference on a board.",
+    )
+    return board_name_option(False)(port_option(limit(function)))
+
+
+def one_target(target: str | None, board: str | None, port: str | None, engine: str) -> str:
+    """The name of what is compiled for.
+
+    Raises:
+        VmcuError: (INPUT) neither or both of -t and --board, or an option of the other one.
+    """
+    if (target is None) == (board is None):
+        what = "both are given" if target else "neither is given"
+        raise fail(
+            what,
+            "-t, --board",
+            "-t TARGET runs in an emulator, --board BOARD on a board with vmcu's firmware",
+        )
+    if board is None and port is not None:
+        raise fail("belongs to --board", "--port", "say which board it is: --board BOARD")
+    if board is not None and engine != "auto":
+        raise fail("belongs to -t", f"--engine {engine}", "leave it out, or emulate with -t TARGET")
+    return target or board or ""
 
 
 def planning_options(function: F) -> F:

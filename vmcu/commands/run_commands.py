@@ -1,10 +1,11 @@
-"""run and verify: inferences on an emulated chip, and the proof that they are right."""
+"""run and verify: inferences on an emulated chip or a board, and the proof that they are right."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import numpy as np
 
 import vmcu.api
 from vmcu.batch import Batch, make_batch, random_batch, unpack
+from vmcu.board.session import run_on_board
 from vmcu.commands.options import (
+    board_options,
+    chosen_target,
     compiler_option,
     engine_option,
     json_option,
     model_argument,
+    one_target,
     planning_options,
     shapes_mapping,
     states_mapping,
@@ -77,7 +82,7 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
     """Compiles with the command line's options."""
     return vmcu.api.compile(
         model,
-        target,
+        chosen_target(target, options),
         name=options["name"],
         numerics=options["numerics"],
         input_shapes=shapes_mapping(options["input_shapes"]),
@@ -94,8 +99,20 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
     )
 
 
-@click.command("run", epilog="Example: vmcu run models/mnist_cnn/model.onnx -t cortex-m4 --input digits.npy")
-@compile_options
+@click.command(
+    "run",
+    epilog="""\b
+Examples:
+  vmcu run models/mnist_cnn/model.onnx -t cortex-m4 --input digits.npy
+  vmcu run models/mnist_cnn/model.onnx --board nucleo-f411re --port /dev/ttyACM0 --input digits.npy""",
+)
+@json_option
+@engine_option
+@compiler_option
+@planning_options
+@board_options
+@target_option(False)
+@model_argument
 @click.option(
     "--input", "input_path", type=click.Path(path_type=Path), help=".npy, or .npz with arrays by name."
 )
@@ -103,7 +120,10 @@ def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any
 @click.option("--reset-state", is_flag=True, help="Forget the states before every inference.")
 def run_command(
     model: Path,
-    target: str,
+    target: str | None,
+    board: str | None,
+    port: str | None,
+    limit_seconds: float,
     compiler: str,
     engine: str,
     input_path: Path | None,
@@ -112,64 +132,108 @@ def run_command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Compiles a model and runs it on an emulated chip, a whole batch in one start.
+    """Compiles a model and runs it on an emulated chip, or with --board on a board that `vmcu flash` has put it on.
 
     An input of shape (n, *model input shape) is n inferences. Floats are quantised on this machine, int8
     is passed as it is. Without --input it runs once on seeded noise.
     """
+    name = one_target(target, board, port, engine)
     _check_output(output_path)
     data = read_arrays(input_path) if input_path else None
     with progress("compiling"):
-        made = open_for_run(model, target, compiler, options)
+        made = open_for_run(model, name, compiler, options)
         graph = made.compiled.graph
         if output_path and output_path.suffix == ".npy" and len(graph.outputs) > 1:
             what = f"{len(graph.outputs)} outputs do not fit one array"
             raise fail(what, f"--output '{output_path}'", "name it .npz")
-        batch = random_batch(graph, 1) if data is None else make_batch(graph, _single(data, graph))
+        batch = random_batch(graph, 1) if data is None else make_batch(graph, single_input(data, graph))
     with progress(f"running {len(batch)} inference(s)"):
-        report = made.run_batch(batch, engine=engine, reset_state=reset_state)  # type: ignore[arg-type]
-        if engine == "auto" and len(batch):
-            report = made.with_cycles(report, batch)
-        firmware = made.firmware() if engine != "host" else None
-    outputs = unpack(graph, report.outputs, batch.single)
+        if board is None:
+            found = _run_emulated(made, batch, engine, reset_state)
+        else:
+            found = _run_board(made, batch, port, reset_state, limit_seconds)
+    outputs = unpack(graph, found.outputs, batch.single)
     if output_path:
         _write(output_path, outputs)
-    memory = {
+    if as_json:
+        values = {name: array.tolist() for name, array in outputs.items()}
+        print_json({"target": name, "inferences": len(batch), **found.facts, "outputs": values})
+        return int(Exit.OK)
+    for title, array in outputs.items():
+        click.echo(f"{title} {'x'.join(map(str, array.shape))} {array.dtype}:")
+        click.echo(np.array2string(array, threshold=64, edgeitems=SHOWN_VALUES // 2, max_line_width=100))
+    for title, text in found.lines:
+        click.echo(f"{title:<13} {text}")
+    return int(Exit.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Outputs of a run, what JSON says of it, and what is printed below the outputs."""
+
+    outputs: tuple[tuple[bytes, ...], ...]
+    facts: dict[str, Any]
+    lines: tuple[tuple[str, str], ...]
+
+
+def _run_emulated(made: vmcu.api.Model, batch: Batch, engine: str, reset_state: bool) -> _Found:
+    report = made.run_batch(batch, engine=engine, reset_state=reset_state)  # type: ignore[arg-type]
+    if engine == "auto" and len(batch):
+        report = made.with_cycles(report, batch)
+    firmware = made.firmware() if engine != "host" else None
+    where = f"{report.engine} {report.version}"
+    facts = {
+        "engine": where,
+        "compiler": f"{firmware.compiler.name} {firmware.compiler.version}" if firmware else None,
+        "instructions": list(report.instructions) if report.instructions else None,
+        "estimated_cycles": list(report.cycles) if report.cycles else None,
+        "stack_painted_bytes": report.stack_painted_bytes,
         "ram_total_bytes": firmware.ram_bytes if firmware else None,
         "flash_total_bytes": firmware.flash_bytes if firmware else None,
     }
-    if as_json:
-        print_json(
-            {
-                "target": target,
-                "engine": f"{report.engine} {report.version}",
-                "compiler": f"{firmware.compiler.name} {firmware.compiler.version}" if firmware else None,
-                "inferences": len(batch),
-                "instructions": list(report.instructions) if report.instructions else None,
-                "estimated_cycles": list(report.cycles) if report.cycles else None,
-                "stack_painted_bytes": report.stack_painted_bytes,
-                **memory,
-                "outputs": {name: array.tolist() for name, array in outputs.items()},
-            }
-        )
-        return int(Exit.OK)
-    for name, array in outputs.items():
-        click.echo(f"{name} {'x'.join(map(str, array.shape))} {array.dtype}:")
-        click.echo(np.array2string(array, threshold=64, edgeitems=SHOWN_VALUES // 2, max_line_width=100))
-    where = f"{report.engine} {report.version}"
     if report.instructions:
-        click.echo(f"instructions  {_span(report.instructions)} (exact instructions per inference, {where})")
+        text = f"{_span(report.instructions)} (exact instructions per inference, {where})"
+        lines = [("instructions", text)]
     else:
-        click.echo(f"instructions  not counted ({where})")
+        lines = [("instructions", f"not counted ({where})")]
     if report.cycles:
         which = "" if len(report.cycles) == len(batch) else ", first inference"
-        click.echo(f"cycles        {_span(report.cycles)} ({LABEL}{which})")
+        lines.append(("cycles", f"{_span(report.cycles)} ({LABEL}{which})"))
     if firmware:
-        click.echo(f"RAM           {memory['ram_total_bytes']:,} bytes (pool + stack + statics)")
-        click.echo(
-            f"flash         {memory['flash_total_bytes']:,} bytes ({firmware.compiler.name} {firmware.compiler.version})"
-        )
-    return int(Exit.OK)
+        compiler = f"{firmware.compiler.name} {firmware.compiler.version}"
+        lines.append(("RAM", f"{firmware.ram_bytes:,} bytes (pool + stack + statics)"))
+        lines.append(("flash", f"{firmware.flash_bytes:,} bytes ({compiler})"))
+    return _Found(report.outputs, facts, tuple(lines))
+
+
+def _run_board(
+    made: vmcu.api.Model, batch: Batch, port: str | None, reset_state: bool, limit_seconds: float
+) -> _Found:
+    payload = batch.payload(made.compiled.graph)
+    run = run_on_board(made.on_board(), port, payload, reset_between=reset_state, limit_seconds=limit_seconds)
+    info = run.info
+    where = f"{info.board} at {run.port}, {info.counter}"
+    facts = {
+        "engine": f"board {info.board}",
+        "port": run.port,
+        "compiler": info.compiler,
+        "instructions": list(run.instructions) if run.instructions else None,
+        "measured_cycles": list(run.cycles) if run.cycles else None,
+        "clock_hz": None if run.is_emulated else info.clock_hz,
+        "stack_painted_bytes": run.stack_bytes,
+    }
+    with_hooks = f", with the hooks of {run.tasks:,} tasks" if info.has_hooks else ""
+    if run.instructions:
+        text = f"{_span(run.instructions)} (exact instructions per inference, emulated {where}{with_hooks})"
+        lines = [("instructions", text)]
+    elif run.cycles:
+        lines = [("cycles", f"{_span(run.cycles)} (measured, {where}{with_hooks})")]
+        milliseconds = max(run.cycles) / info.counter_hz * 1e3
+        lines.append(("time", f"{milliseconds:.3f} ms (measured, at {info.clock_hz / 1e6:g} MHz)"))
+    else:
+        lines = [("cycles", f"not counted ({where})")]
+    lines.append(("stack", f"{run.stack_bytes:,} bytes (painted on the board)"))
+    return _Found(run.outputs, facts, tuple(lines))
 
 
 def _span(counts: Sequence[int]) -> str:
@@ -178,7 +242,7 @@ def _span(counts: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _single(data: Array | dict[str, Array], graph: Any) -> Array | dict[str, Array]:
+def single_input(data: Array | dict[str, Array], graph: Any) -> Array | dict[str, Array]:
     """An .npz with one array serves a model with one input, whatever the array's name."""
     if isinstance(data, dict) and len(data) == 1 == len(graph.inputs):
         return next(iter(data.values()))

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from vmcu.cycles.estimate import Program, decode_program, estimate_cycles
+from vmcu.cycles.estimate import Program, count_leaves, decode_program, estimate_cycles
 from vmcu.cycles.timing import LABEL, NO_ESTIMATE, TIMINGS, Timing
 
-__all__ = ["LABEL", "NO_ESTIMATE", "TIMINGS", "Program", "Timing", "decode_program", "estimate_cycles"]
+__all__ = [
+    "LABEL",
+    "NO_ESTIMATE",
+    "TIMINGS",
+    "Program",
+    "Timing",
+    "count_leaves",
+    "decode_program",
+    "estimate_cycles",
+]

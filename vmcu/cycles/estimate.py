@@ -72,6 +72,15 @@ def estimate_cycles(program: Program, executed: Counts, taken: Counts, timing: T
     return total
 
 
+def count_leaves(executed: Counts, taken: Counts) -> int:
+    """How often execution went on elsewhere than behind an instruction: fetches that no prefetcher foresees.
+
+    Args:
+        executed, taken: as for `estimate_cycles`.
+    """
+    return int(taken[executed > 0].sum())
+
+
 def _after(before: Instruction, one: Instruction, timing: Timing) -> int:
     """Cycles more of an instruction because of the one directly before it."""
     depends = before.writes & one.reads

@@ -132,7 +132,12 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
             f"painted, {engine}" if engine else NO_RUN,
         ),
         Figure("statics", _number(memory["static_bytes"]), "", "variables of the model's own objects"),
-        Figure("RAM in total", _number(memory["ram_total_bytes"]), "", "pool, stack and statics"),
+        Figure(
+            "RAM in total",
+            _number(memory["ram_total_bytes"]),
+            "",
+            "pool, stack and statics" + _places(report, {"pool": "pool", "rest": "the others"}),
+        ),
     ]
     rom = [
         Figure("weights", _number(flash["weights_bytes"]), "", "constants of the model"),
@@ -143,7 +148,12 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
             "multipliers, lookup and segment tables, padding rows",
         ),
         Figure("code", _number(flash["code_bytes"]), "", compiler or NO_COMPILER),
-        Figure("flash in total", _number(flash["flash_total_bytes"]), "", "weights, tables and code"),
+        Figure(
+            "flash in total",
+            _number(flash["flash_total_bytes"]),
+            "",
+            "weights, tables and code" + _places(report, {"weights": "the first two"}),
+        ),
     ]
     work = [
         Figure("MACs", _number(report["macs"]), "", "from the shapes of Conv and Dense"),
@@ -166,6 +176,14 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
         Part("flash", "bytes", tuple(rom)),
         Part("one inference", "count", tuple(work)),
     ]
+
+
+def _places(report: Mapping[str, Any], parts: Mapping[str, str]) -> str:
+    """The regions of the target that hold these parts; nothing where it has no choice."""
+    found = [
+        f"{what} in {report['regions'][part]}" for part, what in parts.items() if report["regions"][part]
+    ]
+    return "; " + ", ".join(found) if found else ""
 
 
 def comparison(plan: MemoryPlan) -> tuple[str, list[Bar]]:

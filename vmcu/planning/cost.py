@@ -156,6 +156,7 @@ INSTRUCTION_SET: Mapping[str, str] = {
     "cortex-m7": "armv7-m",
     "cortex-m33": "armv7-m",
     "cortex-m55": "armv8.1-m",
+    "cortex-m85": "armv8.1-m",
 }
 
 

@@ -24,6 +24,9 @@ class RunReport:
         cycles: per inference, estimated by the model of the core (`vmcu/cycles`); None where `instructions`
             is, and from engines that do not tell which instructions were executed (QEMU).
         profile_cycles: the same of `profile`.
+        profile_leaves: per step, how often execution left the straight line (branches, calls, returns): what
+            flash without a cache makes wait; None where `profile_cycles` is.
+        leaves: the same per inference; None where `cycles` is.
     """
 
     engine: str
@@ -36,3 +39,5 @@ class RunReport:
     profile: tuple[int, ...] | None
     cycles: tuple[int, ...] | None = None
     profile_cycles: tuple[int, ...] | None = None
+    profile_leaves: tuple[int, ...] | None = None
+    leaves: tuple[int, ...] | None = None

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vmcu.cycles import TIMINGS, decode_program, estimate_cycles
+from vmcu.cycles import TIMINGS, count_leaves, decode_program, estimate_cycles
 from vmcu.errors import VmcuError, internal
 from vmcu.run.counter import Counter, Laps
 from vmcu.run.process import too_slow
@@ -29,6 +29,7 @@ from vmcu.toolchain.firmware import Firmware
 from vmcu.toolchain.stack import HOOK
 from vmcu.toolchain.thumb import code_of
 
+Priced = tuple[int, int]  # estimated cycles, and how often execution left the straight line
 _PAGE_BYTES = 0x1000
 _PAINT = 0xDEADBEEF
 _PAINT_BYTES = 0x8000
@@ -57,7 +58,7 @@ def run_unicorn(
         raise internal("Unicorn does not emulate this firmware's core", firmware.project.name)
     project, elf = firmware.project, read_elf(firmware.elf)
     machine = _Machine(elf, firmware.target, firmware.target.unicorn_cpu, limit_seconds)
-    pool, records, cycles = machine.address("vmcu_pool"), list[Record](), list[int | None]()
+    pool, records, cycles = machine.address("vmcu_pool"), list[Record](), list[Priced | None]()
     records.append(Record(INIT, 0, 0, machine.call(f"{project.name}_init", pool)))
     for i, inference in enumerate(inferences):
         if reset_between and i:
@@ -69,31 +70,35 @@ def run_unicorn(
         machine.watch(firmware.hooks if i == 0 else "none")
         before = machine.laps()
         records.append(Record(COST, i, 0, machine.call(run_symbol(project), pool)))
-        cycles.append(machine.cycles(machine.laps() - before))
+        cycles.append(machine.price(machine.laps() - before))
         at = 0
         for k, port in enumerate(project.outputs):
             where = machine.address(RECEIVED) + at if port.streamed else pool + port.offset_bytes
             records.append(Record(OUTPUT, k, i, machine.read(where, port.size_bytes)))
             at += port.size_bytes if port.streamed else 0
-    step_cycles: list[int | None] = []
+    step_cycles: list[Priced | None] = []
     if firmware.hooks == "profile":
         steps = [machine.profile.get(i, 0) for i in range(len(project.steps))]
         records.append(Record(PROFILE, 0, 0, struct.pack(f"<{len(steps)}Q", *steps)))
         step_cycles = [
-            machine.cycles(machine.step_laps[i]) if i in machine.step_laps else 0 for i in range(len(steps))
+            machine.price(machine.step_laps[i]) if i in machine.step_laps else (0, 0)
+            for i in range(len(steps))
         ]
     records += [*machine.trace, Record(END, 0, 0, b"")]
     report = report_of(firmware, len(inferences), "unicorn", unicorn_version(), records)
-    return replace(
-        report,
-        cycles=_all_known(cycles) if firmware.hooks == "none" else None,
-        profile_cycles=_all_known(step_cycles) if firmware.hooks == "profile" else None,
-    )
+    whole, leaves = _all_known(cycles) if firmware.hooks == "none" else (None, None)
+    by_step, step_leaves = _all_known(step_cycles) if firmware.hooks == "profile" else (None, None)
+    return replace(report, cycles=whole, leaves=leaves, profile_cycles=by_step, profile_leaves=step_leaves)
 
 
-def _all_known(values: Sequence[int | None]) -> tuple[int, ...] | None:
-    known = tuple(v for v in values if v is not None)
-    return known if len(known) == len(values) else None
+def _all_known(
+    values: Sequence[Priced | None],
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Cycles and leaves; None and None where some are unknown."""
+    known = [v for v in values if v is not None]
+    if len(known) < len(values):
+        return None, None
+    return tuple(v[0] for v in known), tuple(v[1] for v in known)
 
 
 class _Machine:
@@ -149,11 +154,12 @@ class _Machine:
         """Where execution went so far."""
         return self._counter.laps()
 
-    def cycles(self, laps: Laps) -> int | None:
-        """Estimated cycles; None for a core without a table."""
+    def price(self, laps: Laps) -> Priced | None:
+        """Estimated cycles and leaves; None for a core without a table."""
         if self._timing is None or self._program is None:
             return None
-        return estimate_cycles(self._program, *laps.of(self._program), self._timing)
+        counts = laps.of(self._program)
+        return estimate_cycles(self._program, *counts, self._timing), count_leaves(*counts)
 
     def call(self, name: str, argument: int) -> bytes:
         """Calls a function; its cost, as the payload of a COST record."""

@@ -2,7 +2,48 @@
 
 from __future__ import annotations
 
-from vmcu.targets.load import list_targets, load_target
-from vmcu.targets.target import Memory, Qemu, Target
+from vmcu.targets.load import emulated, list_targets, load_target
+from vmcu.targets.place import (
+    FlashPlace,
+    RamPlace,
+    flash_capacity,
+    place_flash,
+    place_ram,
+    ram_capacity,
+    with_regions,
+)
+from vmcu.targets.target import (
+    ChipId,
+    Console,
+    Memory,
+    Power,
+    Probe,
+    Qemu,
+    Region,
+    RegisterStep,
+    Setup,
+    Target,
+)
 
-__all__ = ["Memory", "Qemu", "Target", "list_targets", "load_target"]
+__all__ = [
+    "ChipId",
+    "Console",
+    "FlashPlace",
+    "Memory",
+    "Power",
+    "Probe",
+    "Qemu",
+    "RamPlace",
+    "Region",
+    "RegisterStep",
+    "Setup",
+    "Target",
+    "emulated",
+    "flash_capacity",
+    "list_targets",
+    "load_target",
+    "place_flash",
+    "place_ram",
+    "ram_capacity",
+    "with_regions",
+]

@@ -1,103 +1,146 @@
-"""Reads and validates the target files: an unknown or missing key is an error that names its file."""
+"""Finds, reads and validates the target files: an unknown or missing key is an error that names its file."""
 
 from __future__ import annotations
 
 import difflib
 import re
-import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
-from vmcu.errors import VmcuError, fail
+from vmcu.errors import fail
 from vmcu.ir.quantized import Isa
 from vmcu.resources import folder
-from vmcu.targets.target import Memory, Qemu, Target
+from vmcu.targets import parts
+from vmcu.targets.table import Table
+from vmcu.targets.target import Memory, Qemu, Region, Target
 
 _COUNTERS = ("fpgaio",)
 
 
-def list_targets() -> tuple[Target, ...]:
-    """Every target there is, cores first, by name."""
-    return tuple(load_target(name) for name in _files())
+def list_targets(paths: Sequence[Path] = ()) -> tuple[Target, ...]:
+    """Every target there is, cores first, by name.
+
+    Args:
+        paths: folders of the user's own boards.
+
+    Raises:
+        VmcuError: (INPUT) a folder is missing, a file is not valid, or a name is taken.
+    """
+    return tuple(_read(path) for path in _files(paths).values())
 
 
-def load_target(name: str) -> Target:
+def load_target(name: str, paths: Sequence[Path] = ()) -> Target:
     """The target `name`.
+
+    Args:
+        paths: folders of the user's own boards.
 
     Raises:
         VmcuError: (INPUT) no such target, or its file is not valid.
     """
-    files = _files()
+    files = _files(paths)
     if name not in files:
         close = difflib.get_close_matches(name.lower(), files, 1, 0.5)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise fail("is no target vmcu knows", f"target '{name[:80]}'", f"{hint}known: {', '.join(files)}")
-    return read_target(files[name])
+    return _read(files[name])
 
 
-def read_target(path: Path) -> Target:
-    """The target described by one file; a board's core file is read from `../cores`.
+def emulated(target: Target) -> Target:
+    """The target whose memory and console the emulator has: the board itself, or its core."""
+    return target if target.machine is not None else load_target(target.core)
+
+
+def read_board(path: Path) -> Target:
+    """The board described by one file; its core is one of vmcu's.
 
     Raises:
         VmcuError: (INPUT) unknown, missing or mistyped key; not TOML.
     """
-    table = _Table.read(path)
-    if not table.has("core"):
-        return _core(table, path.stem)
-    core_file = path.parent.parent / "cores" / f"{table.text('core')}.toml"
-    if not core_file.is_file():
-        raise table.error("names no core there is", "core")
-    core = read_target(core_file)
+    table = Table.read(path)
+    name = table.text("core")
+    cores = {p.stem: p for p in _in(folder("targets") / "cores")}
+    if name not in cores:
+        raise table.error(f"is none of {', '.join(cores)}", "core")
+    return _board(table, path.stem, read_core(cores[name]))
+
+
+def read_core(path: Path) -> Target:
+    """The core described by one file.
+
+    Raises:
+        VmcuError: (INPUT) unknown, missing or mistyped key; not TOML.
+    """
+    return _core(Table.read(path), path.stem)
+
+
+def _board(table: Table, name: str, core: Target) -> Target:
     board = Target(
-        path.stem,
+        name,
         table.text("description"),
         core.name,
         core.isa,
-        table.number("flash_bytes"),
-        table.number("ram_bytes"),
-        table.number("clock_hz"),
+        parts.regions(table, "ram"),
+        parts.regions(table, "flash"),
+        table.above_zero("clock_hz"),
         core.gcc_flags,
         core.zig_flags,
         core.memory,
         core.qemu,
         core.unicorn_cpu,
         table.text("source"),
+        _machine(table.table("qemu")) if table.has("qemu") else None,
+        parts.setup(table.table("firmware")) if table.has("firmware") else None,
+        parts.console(table.table("console")) if table.has("console") else None,
+        parts.probe(table.table("probe")) if table.has("probe") else None,
+        parts.power(table.table("power")) if table.has("power") else None,
     )
+    if all(r.kind == "external" for r in board.ram):
+        raise table.error("one region at least must be internal: the stack goes there", "ram")
     table.end()
+    _check_console(table, board)
     return board
 
 
-def _core(table: _Table, name: str) -> Target:
+def _core(table: Table, name: str) -> Target:
     flags, memory = table.table("flags"), _memory(table.table("memory"))
+    qemu = _qemu(table.table("qemu")) if table.has("qemu") else None
     target = Target(
         name,
         table.text("description"),
         name,
         _isa(table),
-        memory.flash_bytes,
-        memory.ram_bytes,
+        (Region("RAM", memory.ram_origin, memory.ram_bytes, 0),),
+        (Region("FLASH", memory.flash_origin, memory.flash_bytes, 0),),
         None,
         flags.texts("gcc"),
         flags.texts("zig"),
         memory,
-        _qemu(table.table("qemu")) if table.has("qemu") else None,
+        qemu,
         _unicorn(table.table("unicorn")) if table.has("unicorn") else None,
         table.text("source"),
+        qemu.machine if qemu else None,
+        parts.setup(table.table("firmware")) if table.has("firmware") else None,
+        parts.console(table.table("console")) if table.has("console") else None,
     )
     flags.end()
     table.end()
+    _check_console(table, target)
     return target
 
 
-def _isa(table: _Table) -> Isa:
-    name = table.text("isa")
-    for isa in get_args(Isa):
-        if name == isa:
-            return cast(Isa, isa)
-    raise table.error(f"must be one of {', '.join(get_args(Isa))}", "isa")
+def _check_console(table: Table, target: Target) -> None:
+    """Firmware without a console could not be talked to, a console without firmware is nobody's."""
+    if (target.firmware is None) != (target.console is None):
+        raise table.error("one without the other", "firmware, console")
 
 
-def _memory(table: _Table) -> Memory:
+def _isa(table: Table) -> Isa:
+    return cast(Isa, table.one_of("isa", get_args(Isa)))
+
+
+def _memory(table: Table) -> Memory:
     memory = Memory(
         table.number("vectors_origin"),
         table.number("flash_origin"),
@@ -109,10 +152,8 @@ def _memory(table: _Table) -> Memory:
     return memory
 
 
-def _qemu(table: _Table) -> Qemu:
-    counter, ratio = table.text("counter"), table.numbers("ticks_per_instruction")
-    if counter not in _COUNTERS:
-        raise table.error(f"must be one of {', '.join(_COUNTERS)}", "counter")
+def _qemu(table: Table) -> Qemu:
+    counter, ratio = table.one_of("counter", _COUNTERS), table.numbers("ticks_per_instruction")
     if len(ratio) != 2 or ratio[1] == 0 or ratio[0] <= 2 * ratio[1]:
         raise table.error("must be [numerator, denominator] of more than 2", "ticks_per_instruction")
     qemu = Qemu(
@@ -126,84 +167,41 @@ def _qemu(table: _Table) -> Qemu:
     return qemu
 
 
-def _unicorn(table: _Table) -> str:
+def _machine(table: Table) -> str:
+    machine = table.text("machine")
+    table.end()
+    return machine
+
+
+def _unicorn(table: Table) -> str:
     cpu = table.text("cpu")
     table.end()
     return cpu
 
 
-def _files() -> dict[str, Path]:
+def _read(path: Path) -> Target:
+    is_core = path.parent == folder("targets") / "cores"
+    return read_core(path) if is_core else read_board(path)
+
+
+def _files(paths: Sequence[Path]) -> dict[str, Path]:
     root = folder("targets")
-    return {
-        p.stem: p for kind in ("cores", "boards") for p in sorted((root / kind).glob("*.toml"), key=_order)
-    }
+    found = {p.stem: p for kind in ("cores", "boards") for p in _in(root / kind)}
+    for path in paths:
+        if not path.is_dir():
+            raise fail("is no folder", f"--target-path '{path}'", "name a folder with .toml files of boards")
+        for file in _in(path):
+            if file.stem in found:
+                what = f"the name '{file.stem}' is taken"
+                raise fail(what, f"{path.name}/{file.name}", "give the file another name")
+            found[file.stem] = file
+    return found
 
 
-def _order(path: Path) -> list[str]:
-    """By name, with numbers by their value."""
-    return [part.zfill(8) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+def _in(path: Path) -> list[Path]:
+    """Its TOML files by name, with numbers by their value."""
 
+    def order(file: Path) -> list[str]:
+        return [part.zfill(8) if part.isdigit() else part for part in re.split(r"(\d+)", file.stem)]
 
-class _Table:
-    """A TOML table of which every key must be asked for."""
-
-    def __init__(self, values: dict[str, object], where: str) -> None:
-        self._values = dict(values)
-        self._where = where
-        self._left = set(values)
-
-    @classmethod
-    def read(cls, path: Path) -> _Table:
-        where = f"{path.parent.name}/{path.name}"
-        try:
-            return cls(tomllib.loads(path.read_text(encoding="utf-8")), where)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise fail(f"is not TOML: {e}", where, "correct the file") from e
-
-    def has(self, key: str) -> bool:
-        return key in self._values
-
-    def text(self, key: str) -> str:
-        value = self._take(key)
-        if not isinstance(value, str) or not value:
-            raise self.error("must be a text", key)
-        return value
-
-    def number(self, key: str) -> int:
-        return self._number(self._take(key), key)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._take(key)
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise self.error("must be a list of texts", key)
-        return tuple(value)
-
-    def numbers(self, key: str) -> tuple[int, ...]:
-        value = self._take(key)
-        if not isinstance(value, list):
-            raise self.error("must be a list of numbers", key)
-        return tuple(self._number(v, key) for v in value)
-
-    def table(self, key: str) -> _Table:
-        value = self._take(key)
-        if not isinstance(value, dict):
-            raise self.error("must be a table", key)
-        return _Table(value, f"{self._where} [{key}]")
-
-    def end(self) -> None:
-        if self._left:
-            raise self.error("is not a key vmcu knows", ", ".join(sorted(self._left)))
-
-    def error(self, what: str, key: str) -> VmcuError:
-        return fail(what, f"{self._where}: '{key}'", "correct the file; targets/ in vmcu has examples")
-
-    def _take(self, key: str) -> object:
-        if key not in self._values:
-            raise self.error("is missing", key)
-        self._left.discard(key)
-        return self._values[key]
-
-    def _number(self, value: object, key: str) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
-            raise self.error("must be a whole number of 0 to 2^32 - 1", key)
-        return value
+    return sorted(path.glob("*.toml"), key=order)

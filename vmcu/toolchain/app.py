@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from vmcu.errors import Exit, fail
 from vmcu.ir.cproject import CProject, Port
 from vmcu.resources import folder
-from vmcu.targets import Target
+from vmcu.targets import Region, Target, place_ram
 
 STACK_RESERVE_BYTES = 0x4000  # the harness and the model's stack, in the emulated machine
-
+VECTORS_BYTES = 0x100  # room for the vector table: the exceptions of the core and 48 interrupts
+GUARD_BYTES = (
+    0x100  # below a board's stack: the smallest region of an Armv6-M MPU, and a multiple of all others'
+)
 
 RUN_ROWS = "vmcu_app_run"  # the harness's wrapper of a model with streamed inputs or outputs
 READ_ROWS, WRITE_ROWS = "vmcu_app_read_rows", "vmcu_app_write_rows"  # its callbacks
@@ -58,7 +62,6 @@ def app_header(project: CProject) -> str:
 
 def linker_script(target: Target) -> str:
     """The linker script of the machine that runs the target."""
-    text = (folder("firmware") / "port" / "link.ld.in").read_text(encoding="utf-8")
     memory = target.memory
     values = {
         "VECTORS_ORIGIN": memory.vectors_origin,
@@ -68,8 +71,68 @@ def linker_script(target: Target) -> str:
         "RAM_BYTES": memory.ram_bytes,
         "STACK_BYTES": STACK_RESERVE_BYTES,
     }
+    return _filled("port/link.ld.in", {name: f"{value:#x}" for name, value in values.items()})
+
+
+def board_script(target: Target, *, pool_bytes: int, stack_bytes: int, static_bytes: int) -> str:
+    """The linker script of a firmware that stays on a board: `firmware/board/board.ld.in`.
+
+    The pool goes where `place_ram` puts it, constants of objects named `model_*.o` where the user wants them.
+
+    Args:
+        target: a board, or the core of an emulated machine.
+        pool_bytes: of section `.pool`.
+        stack_bytes: to reserve, a multiple of 8.
+        static_bytes: about as much as the firmware's variables take; it decides in which region they and the stack go.
+
+    Raises:
+        VmcuError: (DOES_NOT_FIT) there is no such room; how much there is.
+    """
+    rest_bytes = GUARD_BYTES + stack_bytes + static_bytes
+    place = place_ram(target, pool_bytes, rest_bytes)
+    if place is None:
+        what = (
+            f"pool {pool_bytes:,}, stack {stack_bytes:,} and variables {static_bytes:,} bytes find no place"
+        )
+        regions = ", ".join(f"{r.name} ({r.size_bytes:,})" for r in target.ram)
+        fix = f"its RAM is {regions}: choose another --pool-region, a larger board or a smaller model"
+        raise fail(what, f"target '{target.name}'", fix, Exit.DOES_NOT_FIT)
+    code = target.flash[0]
+    weights = next((r for r in target.flash if r.name == target.weights_region), code)
+    # A board has its vectors where its flash begins; an emulated machine may have them in another memory.
+    vectors_origin, code_origin = code.origin, code.origin + VECTORS_BYTES
+    if not target.is_board:
+        vectors_origin, code_origin = target.memory.vectors_origin, code.origin
+    memory = [
+        _line("VECTORS", "rx", Region("", vectors_origin, VECTORS_BYTES, 0)),
+        _line("FLASH", "rx", Region("", code_origin, code.end - code_origin, 0)),
+        _line("RAM", "rw", place.rest),
+    ]
+    if weights is not code:
+        memory.append(_line("WEIGHTS", "r", weights))
+    if place.pool is not place.rest:
+        memory.append(_line("POOL", "rw", place.pool))
+    return _filled(
+        "board/board.ld.in",
+        {
+            "MEMORY": "\n".join(memory),
+            "WEIGHTS_IN": "FLASH" if weights is code else "WEIGHTS",
+            "POOL_IN": "RAM" if place.pool is place.rest else "POOL",
+            "STACK_BYTES": f"{stack_bytes:#x}",
+            "GUARD_BYTES": f"{GUARD_BYTES:#x}",
+        },
+    )
+
+
+def _line(name: str, access: str, region: Region) -> str:
+    comment = f" /* {region.name} */" if region.name else ""
+    return f"    {name} ({access}) : ORIGIN = {region.origin:#010x}, LENGTH = {region.size_bytes:#x}{comment}"
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    text = (folder("firmware") / template).read_text(encoding="utf-8")
     for name, value in values.items():
-        text = text.replace(f"@{name}@", f"{value:#x}")
+        text = text.replace(f"@{name}@", value)
     return text
 
 

@@ -13,10 +13,10 @@ from typing import Literal
 from vmcu.errors import Exit, Problem, VmcuError, fail, internal
 from vmcu.ir.cproject import CProject
 from vmcu.resources import folder
-from vmcu.targets import Target
+from vmcu.targets import Target, flash_capacity, ram_capacity
 from vmcu.toolchain.app import HARNESS, STACK_RESERVE_BYTES, app_header, callbacks, linker_script, run_symbol
 from vmcu.toolchain.compilers import Compiler, find_host_compiler
-from vmcu.toolchain.elf import SHF_EXECINSTR, SHF_WRITE, STT_FUNC, read_elf
+from vmcu.toolchain.elf import SHF_EXECINSTR, SHF_WRITE, STT_FUNC, Elf, read_elf
 from vmcu.toolchain.firmware import Firmware, Hooks
 from vmcu.toolchain.stack import call_graph, clang_frames, gcc_frames
 
@@ -55,36 +55,15 @@ def build(
         VmcuError: (TOOL) the compiler fails; (DOES_NOT_FIT) flash or RAM is too small, by how much;
             (BUG) the stack has no bound.
     """
-    zig = compiler.name == "zig"
-    flags = (
-        *(target.zig_flags if zig else target.gcc_flags),
-        optimise,
-        *_SECTIONS,
-        *_NO_UNWIND,
-        *(("-fstack-size-section", "-fno-sanitize=all") if zig else ("-fcallgraph-info=su",)),
-        f"-I{folder('firmware') / 'libc'}",
-        *_HOOKS[hooks],
-    )
-    job = _Job(project, compiler, workdir, flags)
-    own, rest = job.compile((*_HARNESS, *_PORT), _counter_flags(target))
+    flags = (*base_flags(target, compiler, optimise), *_HOOKS[hooks])
+    job = Job(project, compiler, workdir, flags)
+    own, rest = job.compile((*_HARNESS, *_PORT), counter_flags(target))
     script = workdir.resolve() / "link.ld"
     script.write_text(linker_script(target), encoding="utf-8")
-    libraries = ("-rtlib=compiler-rt",) if zig else ("-lgcc",)
     elf_path = workdir / f"{project.name}.elf"
-    job.link(
-        (
-            *(target.zig_flags if zig else target.gcc_flags),
-            "-nostdlib",
-            "-Wl,--gc-sections",
-            "-T",
-            str(script),
-        ),
-        own + rest,
-        libraries,
-        elf_path,
-    )
+    job.link_program(target, script, own + rest, elf_path)
     elf, objects = read_elf(elf_path), [read_elf(o) for o in own]
-    frames = clang_frames(elf) if zig else gcc_frames(_call_graph_files(own + rest))
+    frames = stack_frames(compiler, elf, own + rest)
     roots = [run_symbol(project), f"{project.name}_init", f"{project.name}_reset"]
     graph = call_graph(elf, roots, frames, callbacks(project))
     own_functions = {s.name for o in objects for s in o.symbols if s.kind == STT_FUNC and s.section}
@@ -102,6 +81,7 @@ def build(
         graph.stack_bytes,
         hooks,
         optimise,
+        tuple(graph.depths.get(f"step_{i}", 0) for i in range(len(project.steps))),
     )
     _check_fits(firmware, target)
     return firmware
@@ -131,20 +111,36 @@ def build_host(
     kinds = "undefined" if compiler.name == "zig" else "address,undefined"
     checks = (f"-fsanitize={kinds}", "-fno-sanitize-recover=all") if sanitize else ("-fno-sanitize=all",)
     flags = (optimise, "-g", *checks, *_HOOKS[hooks], *(("-DVMCU_TAGS",) if tags else ()))
-    job = _Job(project, compiler, workdir, flags)
+    job = Job(project, compiler, workdir, flags)
     own, rest = job.compile((*_HARNESS, "port/host.c"), ())
     program = workdir / f"{project.name}_host"
     job.link(flags, own + rest, (), program)
     return Firmware(program, project, None, compiler, 0, 0, 0, 0, 0, hooks, optimise)
 
 
-def _call_graph_files(objects: Sequence[Path]) -> list[str]:
-    """What GCC wrote beside the objects; assembly has none."""
+def base_flags(target: Target, compiler: Compiler, optimise: str) -> tuple[str, ...]:
+    """Options of every object of a program for a target, the strict warnings apart."""
+    zig = compiler.name == "zig"
+    return (
+        *(target.zig_flags if zig else target.gcc_flags),
+        optimise,
+        *_SECTIONS,
+        *_NO_UNWIND,
+        *(("-fstack-size-section", "-fno-sanitize=all") if zig else ("-fcallgraph-info=su",)),
+        f"-I{folder('firmware') / 'libc'}",
+    )
+
+
+def stack_frames(compiler: Compiler, elf: Elf, objects: Sequence[Path]) -> dict[str, int]:
+    """Frame bytes of the functions of a linked program; GCC wrote them beside its objects (not of assembly)."""
+    if compiler.name == "zig":
+        return clang_frames(elf)
     paths = [o.with_suffix(".ci") for o in objects]
-    return [p.read_text(encoding="utf-8", errors="replace") for p in paths if p.exists()]
+    return gcc_frames([p.read_text(encoding="utf-8", errors="replace") for p in paths if p.exists()])
 
 
-def _counter_flags(target: Target) -> tuple[str, ...]:
+def counter_flags(target: Target) -> tuple[str, ...]:
+    """Options that choose the counter of the machine that emulates a target."""
     qemu = target.qemu
     if qemu is None:
         return ()
@@ -159,15 +155,16 @@ def _counter_flags(target: Target) -> tuple[str, ...]:
 
 def _check_fits(firmware: Firmware, target: Target) -> None:
     problems = []
+    code_bytes = firmware.flash_bytes - firmware.rodata_bytes
     parts = {
         "flash": (
             firmware.flash_bytes,
-            target.flash_bytes,
+            flash_capacity(target, code_bytes, firmware.rodata_bytes),
             f"constants {firmware.rodata_bytes}, code {firmware.code_bytes}, library {firmware.library_bytes}",
         ),
         "RAM": (
             firmware.ram_bytes,
-            target.ram_bytes,
+            ram_capacity(target, firmware.stack_bytes + firmware.static_bytes),
             f"pool {firmware.project.pool_bytes}, stack {firmware.stack_bytes}, variables {firmware.static_bytes}",
         ),
     }
@@ -182,13 +179,18 @@ def _check_fits(firmware: Firmware, target: Target) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One build: its folder, its compiler, the options common to all its files."""
+class Job:
+    """One build: its folder, its compiler, the options common to all its files.
+
+    Attributes:
+        headers: folders of `firmware` whose headers they see.
+    """
 
     project: CProject
     compiler: Compiler
     workdir: Path
     flags: tuple[str, ...]
+    headers: tuple[str, ...] = ("harness", "port")
 
     def compile(self, firmware: Sequence[str], port_flags: Sequence[str]) -> tuple[list[Path], list[Path]]:
         """Objects of the project and of our firmware."""
@@ -205,7 +207,7 @@ class _Job:
         (self.workdir / "obj").mkdir(exist_ok=True)
         # Absolute, because zig's cache knows files by their path as given, not by the folder it runs in.
         here = self.workdir.resolve()
-        includes = (f"-I{here / 'src'}", f"-I{here / 'app'}", f"-I{root / 'harness'}", f"-I{root / 'port'}")
+        includes = (f"-I{here / 'src'}", f"-I{here / 'app'}", *(f"-I{root / name}" for name in self.headers))
         own = [(here / "src" / s, here / f"obj/model_{_flat(s)}.o", ()) for s in self.project.sources]
         rest = [(root / s, here / f"obj/{_flat(s)}.o", _own_flags(s, port_flags)) for s in firmware]
 
@@ -222,6 +224,13 @@ class _Job:
 
     def link(self, flags: Sequence[str], objects: Sequence[Path], libraries: Sequence[str], to: Path) -> None:
         self.call((*flags, *map(str, objects), *libraries, "-o", str(to.resolve())), "linking")
+
+    def link_program(self, target: Target, script: Path, objects: Sequence[Path], to: Path) -> None:
+        """Links a program for a target, without a C library."""
+        zig = self.compiler.name == "zig"
+        flags = target.zig_flags if zig else target.gcc_flags
+        libraries = ("-rtlib=compiler-rt",) if zig else ("-lgcc",)
+        self.link((*flags, "-nostdlib", "-Wl,--gc-sections", "-T", str(script)), objects, libraries, to)
 
     def call(self, options: Sequence[str], what: str) -> None:
         command = (*self.compiler.command, *options)
@@ -250,7 +259,7 @@ def _flat(path: str) -> str:
 def _own_flags(source: str, port_flags: Sequence[str]) -> tuple[str, ...]:
     if source.startswith("libc/"):
         return ("-fno-builtin",)
-    return tuple(port_flags) if source.startswith("port/") else ()
+    return tuple(port_flags) if source.startswith(("port/", "board/")) else ()
 
 
 def _overflow(region: str, excess: str) -> Problem:

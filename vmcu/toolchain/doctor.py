@@ -40,7 +40,7 @@ def diagnose() -> tuple[Finding, ...]:
         _find("arm-none-eabi-gcc", lambda: find_compiler("gcc").version, "compiles for Cortex-M", GET_GCC),
         _find("ziglang", lambda: find_compiler("zig").version, "compiles for Cortex-M", GET_ZIG),
         _find("qemu-system-arm", _qemu, "emulates every core", GET_QEMU),
-        _find("unicorn", _unicorn, "emulates every core but the Cortex-M55", GET_UNICORN),
+        _find("unicorn", _unicorn, "emulates every core without Helium", GET_UNICORN),
         _find("host compiler", lambda: find_host_compiler().version, "--engine host, sanitizers", GET_HOST),
         _find("onnxruntime", lambda: _package("onnxruntime"), verify, "pip install onnxruntime"),
         _find(

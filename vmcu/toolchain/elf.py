@@ -64,14 +64,18 @@ class Elf:
             if s.flags & SHF_ALLOC and s.flags & with_flags == with_flags and not s.flags & without_flags
         )
 
-    def segments(self) -> tuple[tuple[int, bytes], ...]:
-        """(address in memory, content) of what a loader copies."""
+    def segments(self, *, stored: bool = False) -> tuple[tuple[int, bytes], ...]:
+        """(address in memory, content) of what a loader copies.
+
+        Args:
+            stored: the addresses where a chip keeps it while it is off: variables with a value lie in flash then.
+        """
         offset, size, count = (_u32(self.data, 28), *struct.unpack_from("<HH", self.data, 42))
         found = []
         for i in range(count):
-            kind, at, address, _, length = struct.unpack_from("<5I", self.data, offset + i * size)
+            kind, at, address, load, length = struct.unpack_from("<5I", self.data, offset + i * size)
             if kind == _PT_LOAD and length:
-                found.append((address, self.data[at : at + length]))
+                found.append((load if stored else address, self.data[at : at + length]))
         return tuple(found)
 
     def function_at(self, address: int) -> str:

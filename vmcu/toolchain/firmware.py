@@ -29,6 +29,8 @@ class Firmware:
         stack_bytes: worst case of init, run and reset, from the compiler's frames; 0 on the host.
         hooks: what happens after each task.
         optimise: the optimisation option.
+        step_stack_bytes: per step, the worst case of its function and what that calls; what called it (run and
+            its stage) comes on top. Empty on the host.
     """
 
     elf: Path
@@ -42,6 +44,7 @@ class Firmware:
     stack_bytes: int
     hooks: Hooks
     optimise: str
+    step_stack_bytes: tuple[int, ...] = ()
 
     @property
     def flash_bytes(self) -> int:

@@ -26,10 +26,12 @@ class CallGraph:
     Attributes:
         stack_bytes: deepest path from any root.
         reached: every function on any path, by name, with its size in bytes of code.
+        depths: the deepest path from each of them, its own frame included.
     """
 
     stack_bytes: int
     reached: Mapping[str, int]
+    depths: Mapping[str, int]
 
 
 def gcc_frames(texts: Iterable[str]) -> dict[str, int]:
@@ -88,6 +90,7 @@ def call_graph(
     by_name = {f.name: f for f in functions.values()}
     depth: dict[int, int] = {}
     reached: dict[str, int] = {}
+    depths: dict[str, int] = {}
 
     def follow(function: Function, path: tuple[str, ...]) -> int:
         if function.name == HOOK:
@@ -112,9 +115,10 @@ def call_graph(
                 below = max(below, follow(callee, (*path, function.name)))
             depth[function.address] = frame + below
             reached[function.name] = function.size_bytes
+            depths[function.name] = frame + below
         return depth[function.address]
 
-    return CallGraph(max(follow(by_name[r], ()) for r in roots), reached)
+    return CallGraph(max(follow(by_name[r], ()) for r in roots), reached, depths)
 
 
 def _around(functions: Mapping[int, Function], address: int) -> Function | None:

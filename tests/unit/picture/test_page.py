@@ -19,6 +19,8 @@ from vmcu.picture.peers import layered_bytes, tflm_head_bytes, unshared_bytes
 from vmcu.picture.render import clean, environment, shorten
 from vmcu.picture.scene import make_scene
 from vmcu.pipeline import Compiled, compile_graph, load
+from vmcu.report import make_report
+from vmcu.targets import load_target, with_regions
 
 ELEMENTS = {
     "html", "head", "meta", "title", "style", "body", "main", "header", "p", "h1", "h2", "ul", "li", "section", "div",
@@ -266,3 +268,14 @@ def test_templates_decide_nothing(name: str) -> None:
     tree = environment().parse(loader.get_source(environment(), name)[0])
     assert [type(node).__name__ for node in tree.find_all(FORBIDDEN)] == []
     assert [node.name for node in tree.find_all(nodes.Filter)] == []
+
+
+def test_regions_are_named_where_the_target_has_a_choice() -> None:
+    one = example("mnist_cnn")
+    for target, texts in (
+        ("nucleo-f411re", ()),
+        ("disco-f746ng", ("statics; pool in DTCM, the others in DTCM", "and code; the first two in QSPI")),
+    ):
+        chip = with_regions(load_target(target), None, "QSPI" if texts else None)
+        page = report_html(one.plan, make_report(one, chip, None, None), "mnist_cnn")
+        assert all(text in page for text in texts) and ("pool in" in page) == bool(texts)

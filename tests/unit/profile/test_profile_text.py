@@ -1,0 +1,72 @@
+"""Tables and CSV of a profile."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from pictures import hostile
+from profiles import costs_of, made_profile, profile_of
+
+from vmcu.profile.text import CSV_HEADER, csv_text, layer_table, stage_table, sum_of_layers, summary
+
+
+def test_csv_reads_back() -> None:
+    profile = profile_of()
+    text = csv_text(profile)
+    assert text.startswith(CSV_HEADER + "\n")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == len(profile["layers"])
+    for row, layer in zip(rows, profile["layers"], strict=True):
+        assert row["name"] == layer["name"] and row["op"] == layer["op"]
+        for key in ("macs", "instructions", "cycles", "read_bytes", "written_bytes", "weights_bytes"):
+            assert int(row[key]) == layer[key]
+        assert row["stack_bytes"] == ""  # nothing was built
+
+
+def test_names_are_no_formulas_and_no_lines() -> None:
+    made = hostile()
+    profile = made_profile(made, costs_of(made))
+    profile["layers"][0]["name"] = "=1+1"
+    rows = list(csv.DictReader(io.StringIO(csv_text(profile))))
+    assert len(rows) == len(profile["layers"])
+    assert rows[0]["name"] == "'=1+1"
+    _, table, _ = layer_table(profile)
+    assert all("\n" not in str(cell) for row in table for cell in row)
+
+
+def test_columns_of_which_nothing_is_known_are_left_out() -> None:
+    header, rows, numbers = layer_table(profile_of())
+    assert "cycles/MAC" in header and "instr./MAC" not in header and "stack" not in header
+    assert all(len(row) == len(header) for row in rows)
+    assert [header[i] for i in range(len(header)) if i not in numbers] == ["operator", "node"]
+    header, _, _ = layer_table(profile_of(cycles=False))
+    assert "cycles" not in header and "ms" not in header and "instr./MAC" in header
+
+
+def test_stages() -> None:
+    header, rows, _ = stage_table(profile_of())
+    assert header[:2] == ["stage", "steps"] and rows[0][1] == "0 to 6"
+
+
+def test_estimates_are_called_estimates() -> None:
+    rows = {row[0]: row for row in summary(profile_of())}
+    assert rows["instructions"][2] == "exact"
+    assert rows["cycles"][2] == rows["  no cache"][2] == "est." and "zero wait states" in str(
+        rows["cycles"][3]
+    )
+    assert rows["energy"][2] == "uJ est." and rows["time"][3] == "at 100 MHz, from the estimated cycles"
+    assert not any("measured" in str(cell) for row in rows.values() for cell in row)
+
+
+def test_without_cycles_the_reason_is_told() -> None:
+    rows = {row[0]: row for row in summary(profile_of(cycles=False))}
+    assert rows["cycles"][1] is None and "table of the core's timing" in str(rows["cycles"][3])
+    assert "time" not in rows and "energy" not in rows
+
+
+def test_the_sentence_on_the_sum() -> None:
+    profile = profile_of()
+    assert "(+0.00%)" in sum_of_layers(profile) and ": within 1% of the whole" in sum_of_layers(profile)
+    profile["sum_of_layers"] |= {"cycles_deviation": 0.02, "within_tolerance": False}
+    assert "NOT within 1% of the whole" in sum_of_layers(profile)

@@ -1,0 +1,160 @@
+"""Profile -> rows of a table and lines of CSV. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from vmcu.picture.render import shorten
+from vmcu.profile.profile import UNCACHED
+
+LONGEST_NODE = 32
+EXACT = "exact: an emulated inference executes the same every time; there is no warm-up, repetition or spread"
+CSV_COLUMNS = (
+    *("step", "op", "name", "tasks", "macs", "instructions", "cycles", "cycles_uncached", "cycles_per_mac"),
+    *("macs_per_cycle", "share", "read_bytes", "written_bytes", "weights_bytes", "stack_bytes", "ms"),
+    "estimated_microjoules",
+)
+CSV_HEADER = ",".join(CSV_COLUMNS)
+"""First line of every such file: `vmcu profile --csv` overwrites nothing else."""
+
+
+def csv_text(profile: Mapping[str, Any]) -> str:
+    """One line per layer; empty cells are not known."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for layer in profile["layers"]:
+        cells = [layer[key] for key in CSV_COLUMNS]
+        writer.writerow([_formula_free(c) if isinstance(c, str) else _rounded(c) for c in cells])
+    return out.getvalue()
+
+
+def _formula_free(text: str) -> str:
+    """A name from a model that a spreadsheet would take for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+def _rounded(value: Any) -> Any:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+
+
+def layer_table(profile: Mapping[str, Any]) -> tuple[list[str], list[list[object]], list[int]]:
+    """Header, rows, and which columns are numbers. A column of which nothing is known is left out."""
+    columns: list[tuple[str, str, str | None]] = [
+        ("step", "step", ""),
+        ("operator", "op", None),
+        ("node", "name", None),
+        ("MACs", "macs", ","),
+        ("instructions", "instructions", ","),
+        ("cycles", "cycles", ","),
+        ("cycles/MAC", "cycles_per_mac", ".2f"),
+        ("instr./MAC", "instructions_per_mac", ".2f"),
+        ("share", "share", ".1%"),
+        ("read", "read_bytes", ","),
+        ("written", "written_bytes", ","),
+        ("weights", "weights_bytes", ","),
+        ("stack", "stack_bytes", ","),
+        ("ms", "ms", ".3f"),
+    ]
+    layers = profile["layers"]
+    unknown = {key for _, key, _ in columns if all(layer[key] is None for layer in layers)}
+    dropped = unknown | ({"instructions_per_mac"} if profile["cycles"] is not None else {"cycles_per_mac"})
+    kept = [c for c in columns if c[1] not in dropped]
+    rows = [[_cell(layer[key], form) for _, key, form in kept] for layer in layers]
+    return [c[0] for c in kept], rows, [i for i, c in enumerate(kept) if c[2] is not None]
+
+
+def _cell(value: Any, form: str | None) -> object:
+    if form is None:
+        return shorten(value, LONGEST_NODE)
+    return None if value is None else format(value, form)
+
+
+def stage_table(profile: Mapping[str, Any]) -> tuple[list[str], list[list[object]], list[int]]:
+    """The same of the stages."""
+    rows = [
+        [
+            s["stage"],
+            f"{s['first_step']} to {s['end_step'] - 1}"
+            if s["end_step"] - s["first_step"] > 1
+            else s["first_step"],
+            s["macs"],
+            s["instructions"],
+            s["cycles"],
+            _cell(s["share"], ".1%"),
+            _cell(s["ms"], ".3f"),
+        ]
+        for s in profile["stages"]
+    ]
+    return ["stage", "steps", "MACs", "instructions", "cycles", "share", "ms"], rows, [0, 2, 3, 4, 5, 6]
+
+
+def summary(profile: Mapping[str, Any]) -> list[list[object]]:
+    """(name, value, unit, how it was obtained) of the whole inference."""
+    memory, flash = profile["memory"], profile["flash"]
+    on_board = profile["source"] == "board"
+    rows: list[list[object]] = []
+    if profile["instructions"] is not None:
+        rows.append(["instructions", profile["instructions"], "exact", profile["engine"]])
+    if on_board:
+        counted = (
+            f"median of {profile['repetitions']} after {profile['warm_up']} of warm-up; {profile['engine']}"
+        )
+        rows.append(["cycles", profile["cycles"], "measured", counted])
+        low, high = profile["cycles_spread"]
+        rows.append(["  spread", f"{low:,} to {high:,}", "measured", "least and most"])
+        hook = f"{profile['hook_cycles']:.4g}"
+        rows.append(["  hook", hook, "measured", "cycles a task, subtracted from the layers"])
+    elif profile["cycles"] is None:
+        rows.append(["cycles", None, "", profile["no_cycles"]])
+    else:
+        rows.append(["cycles", profile["cycles"], "est.", profile["cycles_label"]])
+        if profile["wait_states"]:
+            waits = f"{profile['wait_states']} {UNCACHED}"
+            rows.append(["  no cache", profile["cycles_uncached"], "est.", waits])
+    if profile["ms"] is not None:
+        at = (
+            f"at {profile['clock_hz'] / 1e6:g} MHz, {'measured' if on_board else 'from the estimated cycles'}"
+        )
+        rows.append(["time", _span(profile["ms"], profile["ms_uncached"], ".3f"), "ms", at])
+    if profile["estimated_microjoules"] is not None:
+        energy = _span(profile["estimated_microjoules"], profile["estimated_microjoules_uncached"], ".1f")
+        rows.append(["energy", energy, "uJ est.", f"time x current x voltage: {profile['power_source']}"])
+    rows += [
+        ["MACs", profile["macs_executed"], "", "executed"],
+        ["RAM", memory["ram_total_bytes"], "bytes", "pool + stack + statics"],
+        ["  stack", memory["stack_bytes"], "bytes", "worst case by the compiler's figures"],
+        ["  stack seen", memory["stack_painted_bytes"], "bytes", "high-water mark, painted"],
+        ["flash", flash["flash_total_bytes"], "bytes", profile["compiler"]],
+    ]
+    if power := profile["power"]:
+        found = f"{power['windows']} inferences of {1e3 * power['seconds']:.3f} ms in {power['file']}"
+        rows.append(["current", f"{power['milliamps']:.3f}", "mA", f"measured, mean of {found}"])
+        if power["microjoules"] is not None:
+            span = f"measured, {power['least_microjoules']:.1f} to {power['most_microjoules']:.1f}"
+            rows.append(["energy", f"{power['microjoules']:.1f}", "uJ", span])
+    return rows
+
+
+def sum_of_layers(profile: Mapping[str, Any]) -> str:
+    """The sentence that says whether the layers add up to the whole."""
+    sums = profile["sum_of_layers"]
+    parts = [
+        f"{sums[key]:,} {key} ({deviation:+.2%})"
+        for key in ("instructions", "cycles")
+        if (deviation := sums[f"{key}_deviation"]) is not None
+    ]
+    verdict = "within" if sums["within_tolerance"] else "NOT within"
+    return (
+        f"sum of layers: {', '.join(parts)}: {verdict} {sums['tolerance']:.0%} of the whole, which has no hooks; "
+        "the difference is calls of the hooks and what runs between layers"
+    )
+
+
+def _span(low: float, high: float | None, form: str) -> str:
+    if high is None or format(high, form) == format(low, form):
+        return format(low, form)
+    return f"{low:{form}} to {high:{form}}"

@@ -71,7 +71,9 @@ def test_profile_of_a_board_adds_up(tmp_path: Path) -> None:
         )
     assert done.code == Exit.OK, done.err
     found = done.json
-    assert found["source"] == "board" and found["cycles_label"] == "measured" and found["instructions"] is None
+    assert (
+        found["source"] == "board" and found["cycles_label"] == "measured" and found["instructions"] is None
+    )
     assert "whose time is no chip's if that is QEMU" in found["engine"]
     assert sum(layer["cycles"] for layer in found["layers"]) == pytest.approx(found["cycles"], rel=0.02)
 

@@ -9,7 +9,7 @@ from pictures import example, report_of
 from vmcu.pipeline import Compiled
 from vmcu.profile import Conditions, LayerCosts, make_profile
 
-BOARD = Conditions(100_000_000, 3, 10.0, 3.3, "a data sheet")
+BOARD = Conditions(100_000_000, 3, 4, 10.0, 3.3, "a data sheet")
 
 
 def costs_of(made: Compiled, cycles: bool = True) -> LayerCosts:

@@ -172,7 +172,12 @@ class Model:
             self.compiled.plan.schedule,
             self.target.core,
             from_emulator(measured),
-            conditions_of(self.target, clock_hz, wait_states),
+            conditions_of(
+                self.target,
+                clock_hz,
+                wait_states,
+                choose_regions(self.compiled.project, self.target, firmware).weights,
+            ),
             firmware.step_stack_bytes,
         )
 

@@ -17,7 +17,7 @@ class Exit(IntEnum):
     INPUT = 1  # the user's model, file or option
     USAGE = 2  # the command line itself (Click's own code)
     TOOL = 3  # an external tool failed or is missing
-    MISMATCH = 4  # outputs differ from the reference
+    MISMATCH = 4  # outputs differ from the reference, or figures grew above the limit
     DOES_NOT_FIT = 5  # the plan exceeds the memory there is
     BUG = 70  # ours
 

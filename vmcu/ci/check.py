@@ -81,6 +81,9 @@ def check_job(job: Job, config: Config, baseline: Mapping[str, Mapping[str, Any]
         made = vmcu.api.compile(
             job.model,
             job.target,
+            target_path=config.target_path,
+            pool_region=job.pool_region,
+            weights_region=job.weights_region,
             numerics=job.numerics,
             optimise=job.optimise,
             stream_inputs=job.stream_inputs,
@@ -88,9 +91,6 @@ def check_job(job: Job, config: Config, baseline: Mapping[str, Mapping[str, Any]
             compiler=config.compiler,
             ram_bytes=job.ram_bytes,
             flash_bytes=job.flash_bytes,
-            target_path=config.target_path,
-            pool_region=job.pool_region,
-            weights_region=job.weights_region,
         )
         made.firmware()  # with its real stack and code it has to fit, too
         lines.append(Line("compiles and fits", None, None, "ok"))

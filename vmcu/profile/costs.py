@@ -43,7 +43,7 @@ class LayerCosts:
     warm_up: int = 0
     spread: tuple[Range, ...] | None = None
     whole_spread: Range | None = None
-    hook_cycles: int | None = None
+    hook_cycles: float | None = None
 
 
 def from_emulator(measured: Measured) -> LayerCosts:
@@ -72,7 +72,7 @@ def from_board(
     whole: Sequence[int],
     tasks: Sequence[int],
     *,
-    hook_cycles: int,
+    hook_cycles: float,
     warm_up: int = 0,
 ) -> LayerCosts:
     """The costs that a board's cycle counter has measured.
@@ -91,7 +91,7 @@ def from_board(
     kept, kept_whole = list(repetitions)[warm_up:], list(whole)[warm_up:]
     if not kept or not kept_whole or any(len(one) != len(tasks) for one in kept):
         raise internal("cycles of a board that do not belong to the steps of the model", engine)
-    net = [[max(0, c - n * hook_cycles) for c, n in zip(one, tasks, strict=True)] for one in kept]
+    net = [[max(0, round(c - n * hook_cycles)) for c, n in zip(one, tasks, strict=True)] for one in kept]
     by_step = list(zip(*net, strict=True))
     return LayerCosts(
         "board",

@@ -44,32 +44,41 @@ class Conditions:
 
     Attributes:
         clock_hz: None: unknown, no time is told.
-        wait_states: of the flash at that clock.
+        wait_states: of the flash of the code at that clock.
+        weights_wait_states: of the flash of the weights.
         milliamps, volts: whole chip, running from flash at that clock; None where unknown.
         power_source: where they come from.
     """
 
     clock_hz: int | None = None
     wait_states: int = 0
+    weights_wait_states: int = 0
     milliamps: float | None = None
     volts: float | None = None
     power_source: str = ""
 
 
-def conditions_of(target: Target, clock_hz: int | None = None, wait_states: int | None = None) -> Conditions:
+def conditions_of(
+    target: Target,
+    clock_hz: int | None = None,
+    wait_states: int | None = None,
+    weights_region: str | None = None,
+) -> Conditions:
     """What the target's file says, or the user instead.
 
     Args:
         clock_hz: another clock; the current is known at the target's own only.
-        wait_states: of the flash that holds the weights and the code.
+        wait_states: of all flash at that clock, instead.
+        weights_region: name of the flash of the weights, where it is not that of the code.
     """
     clock = target.clock_hz if clock_hz is None else clock_hz
-    known = max((region.wait_states for region in target.flash[:1]), default=0)
-    waits = known if wait_states is None else wait_states
+    code = target.flash[0]
+    weights = next((region for region in target.flash if region.name == weights_region), code)
+    waits = (code.wait_states, weights.wait_states) if wait_states is None else (wait_states, wait_states)
     power = target.power if clock == target.clock_hz else None
     if power is None:
-        return Conditions(clock, waits)
-    return Conditions(clock, waits, power.run_milliamps, power.volts, power.source)
+        return Conditions(clock, *waits)
+    return Conditions(clock, *waits, power.run_milliamps, power.volts, power.source)
 
 
 def make_profile(
@@ -95,7 +104,7 @@ def make_profile(
     cycles = costs.cycles
     total_cycles = costs.whole_cycles
     roof = ROOFS.get(core)
-    uncached = _uncached(costs, traffic, conditions.wait_states)
+    uncached = _uncached(costs, traffic, conditions)
     layers = [
         _layer(i, told, traffic[i], costs, uncached, conditions) for i, told in enumerate(report["layers"])
     ]
@@ -121,6 +130,7 @@ def make_profile(
         "hook_cycles": costs.hook_cycles,
         "clock_hz": conditions.clock_hz,
         "wait_states": conditions.wait_states,
+        "weights_wait_states": conditions.weights_wait_states,
         "roof_macs_per_cycle": roof.macs_per_cycle if roof else None,
         "roof_bytes_per_cycle": roof.bytes_per_cycle if roof else None,
         "roof_source": roof.source if roof else None,
@@ -141,7 +151,7 @@ def make_profile(
     }
 
 
-def _uncached(costs: LayerCosts, traffic: Sequence[Traffic], wait_states: int) -> list[int] | None:
+def _uncached(costs: LayerCosts, traffic: Sequence[Traffic], conditions: Conditions) -> list[int] | None:
     """Cycles per step with a flash whose prefetcher hides its wait states on straight code only (see `UNCACHED`).
 
     To first order: caches and accelerators of a real chip save some of it; what a kernel loads again costs more.
@@ -149,7 +159,9 @@ def _uncached(costs: LayerCosts, traffic: Sequence[Traffic], wait_states: int) -
     if costs.source == "board" or costs.cycles is None or costs.leaves is None:
         return None
     return [
-        cycles + wait_states * (leaves + moved.fetched_bytes // LINE_BYTES)
+        cycles
+        + conditions.wait_states * leaves
+        + conditions.weights_wait_states * (moved.fetched_bytes // LINE_BYTES)
         for cycles, leaves, moved in zip(costs.cycles, costs.leaves, traffic, strict=True)
     ]
 

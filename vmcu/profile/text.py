@@ -106,9 +106,8 @@ def summary(profile: Mapping[str, Any]) -> list[list[object]]:
         rows.append(["cycles", profile["cycles"], "measured", counted])
         low, high = profile["cycles_spread"]
         rows.append(["  spread", f"{low:,} to {high:,}", "measured", "least and most"])
-        rows.append(
-            ["  hook", profile["hook_cycles"], "measured", "cycles a task, subtracted from the layers"]
-        )
+        hook = f"{profile['hook_cycles']:.4g}"
+        rows.append(["  hook", hook, "measured", "cycles a task, subtracted from the layers"])
     elif profile["cycles"] is None:
         rows.append(["cycles", None, "", profile["no_cycles"]])
     else:

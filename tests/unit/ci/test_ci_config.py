@@ -18,6 +18,7 @@ from vmcu.ci.config import NAME, read_config
 from vmcu.ci.init import CONFIG, WORKFLOWS, config_text, default_requirement, toml_string, workflow_text
 from vmcu.errors import Exit, VmcuError
 from vmcu.profile.compare import compare
+from vmcu.resources import folder
 
 HEAD = 'baseline = "b.json"\nfail_above = "2%"\n'
 MODEL = '[[model]]\npath = "model.onnx"\ntarget = "cortex-m4"\n'
@@ -51,15 +52,17 @@ def test_defaults(tmp_path: Path) -> None:
 def test_everything(tmp_path: Path) -> None:
     rest = (
         'numerics = "tflm"\noptimize = "speed"\nram = "64K"\nflash = "1 MiB"\nmax_instructions = 5_000\n'
-        'max_cycles = 7000\nstream_inputs = ["a"]\nstream_outputs = ["b", "c"]\n'
+        'max_cycles = 7000\nstream_inputs = ["a"]\nstream_outputs = ["b", "c"]\npool_region = "P"\n'
+        'weights_region = "W"\n'
     )
-    head = HEAD + 'compiler = "zig"\nengine = "unicorn"\ninputs = 5\n'
+    head = HEAD + 'compiler = "zig"\nengine = "unicorn"\ninputs = 5\ntarget_path = ["x"]\n'
     config = read_config(write(tmp_path, head + MODEL + rest))
     (job,) = config.jobs
     assert (config.compiler, config.engine, config.inputs) == ("zig", "unicorn", 5)
     assert (job.numerics, job.optimise, job.ram_bytes, job.flash_bytes) == ("tflm", "speed", 65_536, 1 << 20)
     assert (job.max_instructions, job.max_cycles) == (5_000, 7_000)
     assert (job.stream_inputs, job.stream_outputs) == (("a",), ("b", "c"))
+    assert (job.pool_region, job.weights_region, config.target_path) == ("P", "W", (tmp_path / "x",))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +85,7 @@ def test_everything(tmp_path: Path) -> None:
         (HEAD + MODEL + MODEL, "names model.onnx on cortex-m4 twice", NAME),
         (HEAD.replace("2%", "much") + MODEL, "'much' is no percentage", "fail-above"),
         (HEAD.replace("b.json", "/b.json") + MODEL, "must be a path below the file's folder", "'baseline'"),
+        (HEAD + 'target_path = ["/x"]\n' + MODEL, "must be a path below the file's folder", "'target_path'"),
         (HEAD + MODEL.replace("model.onnx", "../model.onnx"), "must be a path below", "'path'"),
     ],
 )
@@ -202,6 +206,20 @@ def test_init_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_init_takes_models_of_the_repository(here: Path, model: str) -> None:
     found = vmcu("ci", "init", model)
     assert found.code == 1 and "is not below the current folder" in found.err
+
+
+def test_init_with_a_board_of_one_s_own(here: Path) -> None:
+    (here / "boards").mkdir()
+    board = folder("targets") / "boards" / "disco-f746ng.toml"
+    (here / "boards" / "mine.toml").write_text(board.read_text())
+    words = ("--pool-region", "DTCM", "--weights-region", "QSPI", "--target-path", "boards")
+    found = vmcu("ci", "init", "-t", "mine", *words)
+    assert found.code == 0, found.err
+    config = read_config(here / CONFIG)
+    assert config.target_path == (here / "boards",)
+    assert (config.jobs[0].pool_region, config.jobs[0].weights_region) == ("DTCM", "QSPI")
+    other = vmcu("ci", "init", "-t", "mine")
+    assert other.code == 1 and "is no target vmcu knows" in other.err
 
 
 def test_init_knows_its_targets(here: Path) -> None:

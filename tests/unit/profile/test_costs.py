@@ -48,6 +48,12 @@ def test_a_board_has_median_and_spread() -> None:
     assert (costs.repetitions, costs.warm_up, costs.hook_cycles) == (3, 1, 10)
 
 
+def test_a_hook_may_take_a_part_of_a_cycle() -> None:
+    """A mean of calibrated laps."""
+    costs = from_board("a board", [(100, 3)], [90], (4, 2), hook_cycles=2.6)
+    assert costs.cycles == (90, 0) and costs.hook_cycles == 2.6
+
+
 def test_a_board_s_median_is_a_count_that_was_seen() -> None:
     costs = from_board("a board", [(10,), (40,)], (10, 40), (1,), hook_cycles=0)
     assert costs.cycles == (10,) and costs.whole_cycles == 10

@@ -87,7 +87,7 @@ def test_a_layer_by_hand() -> None:
     layer, moved = profile_of()["layers"][2], step_traffic(made.plan.schedule)[2]
     assert (layer["instructions"], layer["cycles"], layer["macs"]) == (3000, 4500, moved.macs)
     assert layer["cycles_per_mac"] == 4500 / moved.macs and layer["macs_per_cycle"] == moved.macs / 4500
-    assert layer["cycles_uncached"] == 4500 + 3 * (300 + moved.fetched_bytes // LINE_BYTES)
+    assert layer["cycles_uncached"] == 4500 + 3 * 300 + 4 * (moved.fetched_bytes // LINE_BYTES)
     assert layer["ms"] == pytest.approx(4500 / 100e3)
     assert layer["estimated_microjoules"] == pytest.approx(4500 / 100e3 * 10.0 * 3.3)
     moved_bytes = moved.read_bytes + moved.written_bytes + moved.weights_bytes
@@ -95,7 +95,7 @@ def test_a_layer_by_hand() -> None:
 
 
 def test_without_wait_states_both_figures_are_one() -> None:
-    profile = profile_of(conditions=replace(BOARD, wait_states=0))
+    profile = profile_of(conditions=replace(BOARD, wait_states=0, weights_wait_states=0))
     assert profile["cycles_uncached"] == profile["cycles"]
     assert all(layer["cycles_uncached"] == layer["cycles"] for layer in profile["layers"])
 
@@ -158,8 +158,16 @@ def test_conditions_of_a_core_and_a_board() -> None:
 
 
 def test_the_current_is_known_at_the_board_s_clock_only() -> None:
-    found = conditions_of(load_target("nucleo-f411re"), 16_000_000, 0)
-    assert found == Conditions(16_000_000, 0)
+    found = conditions_of(load_target("nucleo-f411re"), 16_000_000, 1)
+    assert found == Conditions(16_000_000, 1, 1)
+
+
+def test_weights_may_lie_in_slower_flash() -> None:
+    target = load_target("disco-f746ng")
+    code, *others = target.flash
+    found = conditions_of(target, weights_region=others[0].name)
+    assert (found.wait_states, found.weights_wait_states) == (code.wait_states, others[0].wait_states)
+    assert found.weights_wait_states > found.wait_states
 
 
 def test_roofs_are_of_cores_with_a_timing_table() -> None:

@@ -141,7 +141,7 @@ def test_own_board_in_ci(files: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "net.onnx").write_bytes((files / "net.onnx").read_bytes())
     made = vmcu(
         *("ci", "init", "net.onnx", "-t", "mine", "--target-path", "boards"),
-        *("--pool-region", "sram1", "--weights-region", "qspi"),
+        *("--pool-region", "SRAM1", "--weights-region", "QSPI"),
     )
     assert made.code == 0, made.err
     config = read_config(tmp_path / NAME)
@@ -158,9 +158,7 @@ def test_own_board_in_ci(files: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     found = vmcu("ci", "check")
     assert found.code == 1 and "'target_path': must be a path below the file's folder" in found.err
     found = vmcu("ci", "init", "net.onnx", "-t", "mine", "--target-path", tmp_path / "boards")
-    assert (
-        found.code == 1 and "--target-path '/" in found.err and "is not below the current folder" in found.err
-    )
+    assert found.code == 1 and "is not below the current folder" in found.err
 
 
 def test_profile_of_an_own_board(files: Path, tmp_path: Path) -> None:

@@ -19,7 +19,20 @@ from vmcu.targets import list_targets
 
 MNIST = Path(__file__).parents[3] / "models" / "mnist_cnn" / "model.onnx"
 HOST = ("-t", "cortex-m4", "--engine", "host")
-COMMANDS = ("doctor", "targets", "ops", "plan", "compile", "run", "verify", "flash", "self-test", "profile", "compare", "ci")  # fmt: skip
+COMMANDS = (
+    "doctor",
+    "targets",
+    "ops",
+    "plan",
+    "compile",
+    "run",
+    "verify",
+    "flash",
+    "self-test",
+    "profile",
+    "compare",
+    "ci",
+)
 
 
 def reference_of(model: Path) -> Reference:
@@ -37,7 +50,7 @@ def test_commands_are_all_there() -> None:
 def test_help_shows_an_example(command: str) -> None:
     found = vmcu(command, "--help")
     assert found.code == 0 and found.err == ""
-    assert re.search(r"Examples?: vmcu", " ".join(found.out.split()))
+    assert re.search("Examples?: vmcu", " ".join(found.out.split()))
     assert f"vmcu {command}" in found.out
 
 

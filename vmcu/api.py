@@ -242,6 +242,9 @@ class Model:
             report,
             cycles=again.cycles,
             leaves=again.leaves,
+            step_instructions=again.step_instructions,
+            step_cycles=again.step_cycles,
+            step_leaves=again.step_leaves,
             profile_cycles=again.profile_cycles,
             profile_leaves=again.profile_leaves,
         )

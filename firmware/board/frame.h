@@ -1,4 +1,4 @@
-/* Frames of the serial link: SPEC.md section 9 has every byte. No dependencies, also built for the host and fuzzed there.
+/* Frames of the serial link: SPEC.md section 10 has every byte. No dependencies, also built for the host and fuzzed there.
  *
  * A frame is a header of 12 bytes, a payload, and a CRC-32 of all but the two bytes of the magic. */
 #ifndef VMCU_FRAME_H

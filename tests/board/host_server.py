@@ -16,7 +16,7 @@ from vmcu.targets import load_target
 from vmcu.toolchain.build import Job
 from vmcu.toolchain.compilers import find_host_compiler
 
-SOURCES = ("host.c", "hooks.c", "rows.c", "server.c", "frame.c")
+SOURCES = ("host.c", "hooks.c", "rows.c", "server.c", "commands.c", "reply.c", "frame.c")
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=0"}
 
 

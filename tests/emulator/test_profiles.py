@@ -51,9 +51,9 @@ def profile() -> dict[str, Any]:
 def test_layers_add_up_to_the_whole(profile: dict[str, Any]) -> None:
     sums = profile["sum_of_layers"]
     assert sums["within_tolerance"] is True
-    for key in ("instructions", "cycles"):
-        layers = sum(layer[key] for layer in profile["layers"])
-        assert sums[key] == layers and abs(layers / profile[key] - 1) < 0.01
+    for key in ("instructions", "cycles"):  # exactly, since all is one inference of the plain build
+        assert sums[key] == sum(layer[key] for layer in profile["layers"]) == profile[key]
+    assert profile["has_hooks"] is False
 
 
 def test_the_report_says_the_same(profile: dict[str, Any]) -> None:
@@ -61,8 +61,26 @@ def test_the_report_says_the_same(profile: dict[str, Any]) -> None:
     report = vmcu.compile(MNIST, "nucleo-f411re").report
     for key in ("instructions", "estimated_cycles", "memory", "flash", "macs_executed"):
         assert profile[key] == report[key]
-    for ours, theirs in zip(profile["layers"], report["layers"], strict=True):
-        assert (ours["name"], ours["instructions"]) == (theirs["name"], theirs["instructions"])
+    for ours, theirs in zip(profile["layers"], report["layers"], strict=True):  # there with hooks
+        assert ours["name"] == theirs["name"]
+        assert ours["instructions"] == pytest.approx(theirs["instructions"], rel=0.1)
+
+
+def test_layers_where_hooks_change_the_program() -> None:
+    """With hooks the layers of this network are 1.6 % below the whole on this core; the plain build adds up."""
+    if not path_of("micro_speech").exists():
+        pytest.skip("../shared/models is not on this machine")
+    need("unicorn", "gcc")
+    model = vmcu.compile(path_of("micro_speech"), "cortex-m0plus", compiler="gcc")
+    sums = model.profile(engine="unicorn")["sum_of_layers"]
+    assert sums["instructions_deviation"] == sums["cycles_deviation"] == 0
+
+
+def test_streamed_rows_add_up() -> None:
+    need("unicorn")
+    profile = vmcu.compile(MNIST, "cortex-m4", stream_inputs=["*"]).profile(engine="unicorn")
+    assert profile["sum_of_layers"]["instructions_deviation"] == 0
+    assert profile["layers"][0]["op"] == "ReadRows" and profile["layers"][0]["instructions"] > 0
 
 
 def test_stack_of_layers(profile: dict[str, Any]) -> None:
@@ -105,7 +123,8 @@ def test_helium_has_instructions_only() -> None:
     found = command("profile", MNIST, "-t", "cortex-m55")
     assert found.code == 0
     assert "for cortex-m55 there are exact instructions only" in found.out
-    assert "within 1% of the whole" in found.out and "cycles/MAC" not in found.out
+    assert "within 1% of the whole; layers come from a build with hooks" in found.out
+    assert "cycles/MAC" not in found.out
 
 
 def test_command_with_all_files(tmp_path: Path) -> None:
@@ -178,7 +197,8 @@ def test_the_host_counts_nothing() -> None:
 def test_mlperf_tiny_adds_up(name: str, core: str) -> None:
     need("unicorn")
     profile = vmcu.compile(path_of(name), core, numerics="tflm").profile(engine="unicorn")
-    assert profile["sum_of_layers"]["within_tolerance"]
+    sums = profile["sum_of_layers"]
+    assert sums["instructions_deviation"] == sums["cycles_deviation"] == 0
     roof = profile["roof_macs_per_cycle"]
     assert all(
         layer["macs_per_cycle"] is None or layer["macs_per_cycle"] < roof for layer in profile["layers"]

@@ -27,6 +27,8 @@ _SOURCES = (
     "hooks.c",
     "rows.c",
     "server.c",
+    "commands.c",
+    "reply.c",
     "frame.c",
 )
 _START = {"write": 0, "modify": 1, "wait": 2}

@@ -1,4 +1,4 @@
-"""Frames of the serial link (SPEC.md, section 9): bytes to frames and back, whatever else is on the line.
+"""Frames of the serial link (SPEC.md, section 10): bytes to frames and back, whatever else is on the line.
 
 The twin of `firmware/board/frame.c`. A frame with a right CRC is believed; everything else is skipped and counted, and
 what is printable of it comes out as lines of text, for a board also says READY and FAULT in plain words.

@@ -57,7 +57,7 @@ class BoardRun:
     Attributes:
         info: what it says of itself.
         port: where it was.
-        is_emulated: vmcu emulated it; the counter then tells instructions, or nothing.
+        is_emulated: it is no chip; the counter then tells instructions, where vmcu runs the emulator, or nothing.
         outputs: per inference, per output port, its bytes.
         cycles: measured per inference; None where nothing counts cycles.
         instructions: exact, per inference, from an emulator that counts them; None elsewhere.
@@ -114,7 +114,7 @@ def run_on_board(
             is_emulated,
             tuple(outputs),
             None if is_emulated else _cycles(client.info, ticks),
-            _instructions(client.info, model.target, ticks) if is_emulated else None,
+            _instructions(client.info, model.target, ticks) if port == EMULATED else None,
             max((c.stack_bytes for c in costs), default=0),
             max((c.tasks for c in costs), default=0),
             steps,

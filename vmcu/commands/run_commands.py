@@ -212,7 +212,7 @@ def _run_board(
     payload = batch.payload(made.compiled.graph)
     run = run_on_board(made.on_board(), port, payload, reset_between=reset_state, limit_seconds=limit_seconds)
     info = run.info
-    where = f"{info.board} at {run.port}, {info.counter}"
+    where = f"emulated {info.board}" if run.is_emulated else f"{info.board} at {run.port}, {info.counter}"
     facts = {
         "engine": f"board {info.board}",
         "port": run.port,
@@ -224,7 +224,7 @@ def _run_board(
     }
     with_hooks = f", with the hooks of {run.tasks:,} tasks" if info.has_hooks else ""
     if run.instructions:
-        text = f"{_span(run.instructions)} (exact instructions per inference, emulated {where}{with_hooks})"
+        text = f"{_span(run.instructions)} (exact instructions per inference, {where}{with_hooks})"
         lines = [("instructions", text)]
     elif run.cycles:
         lines = [("cycles", f"{_span(run.cycles)} (measured, {where}{with_hooks})")]

@@ -24,6 +24,8 @@ class LayerCosts:
         cycles: per step; the median of the repetitions on a board; None where nobody knows.
         leaves: per step, how often execution left the straight line; None where that is not known.
         whole_instructions, whole_cycles: of an inference without hooks.
+        has_hooks: the steps were counted in a build with hooks, whose calls are part of them; False: in the same
+            inference as the whole.
         repetitions: inferences that were counted; a count of an emulator is exact, so one is enough.
         warm_up: inferences before the first that was counted.
         spread: per step, the least and the most cycles; None where counts are exact.
@@ -39,6 +41,7 @@ class LayerCosts:
     leaves: tuple[int, ...] | None
     whole_instructions: int | None
     whole_cycles: int | None
+    has_hooks: bool = True
     repetitions: int = 1
     warm_up: int = 0
     spread: tuple[Range, ...] | None = None
@@ -47,22 +50,26 @@ class LayerCosts:
 
 
 def from_emulator(measured: Measured) -> LayerCosts:
-    """The costs of an emulated inference.
+    """The costs of an emulated inference: of the plain build, where its engine saw the steps.
 
     Raises:
         VmcuError: (BUG) the run counted nothing.
     """
     run = measured.run
+    engine, cycles = f"{run.engine} {run.version}", run.cycles[0] if run.cycles else None
+    if run.instructions is not None and run.step_instructions is not None:
+        steps = (run.step_instructions, run.step_cycles, run.step_leaves)
+        return LayerCosts("emulator", engine, *steps, run.instructions[0], cycles, has_hooks=False)
     if run.instructions is None or measured.profile is None:
-        raise internal("a profile without counts", f"{run.engine} {run.version}")
+        raise internal("a profile without counts", engine)
     return LayerCosts(
         "emulator",
-        f"{run.engine} {run.version}",
+        engine,
         measured.profile,
         measured.profile_cycles,
         measured.profile_leaves,
         run.instructions[0],
-        run.cycles[0] if run.cycles else None,
+        cycles,
     )
 
 
@@ -101,11 +108,11 @@ def from_board(
         None,
         None,
         median_low(kept_whole),
-        len(kept),
-        warm_up,
-        tuple((min(step), max(step)) for step in by_step),
-        (min(kept_whole), max(kept_whole)),
-        hook_cycles,
+        repetitions=len(kept),
+        warm_up=warm_up,
+        spread=tuple((min(step), max(step)) for step in by_step),
+        whole_spread=(min(kept_whole), max(kept_whole)),
+        hook_cycles=hook_cycles,
     )
 
 

@@ -148,7 +148,8 @@ def _inputs(names: list[str], bits: list[str], where: str) -> dict[str, NDArray[
         each += [f"D{i}" for i in range(int(span[1]) + 1)] if span else [name.upper()]
     if len(bits[0]) != len(each):
         raise _bad(where, 2, f"has {len(bits[0])} digital inputs, the first line names {len(each)}")
-    table = np.array([list(b) for b in bits]) == "1" if each else np.zeros((len(bits), 0), bool)
+    digits = np.frombuffer("".join(bits).encode("ascii"), np.uint8).reshape(len(bits), len(each))
+    table = digits == ord("1")
     return {name: table[:, i] for i, name in enumerate(each)}
 
 

@@ -127,6 +127,7 @@ def make_profile(
         "no_cycles": NO_ESTIMATE if cycles is None else None,
         "repetitions": costs.repetitions,
         "warm_up": costs.warm_up,
+        "has_hooks": costs.has_hooks,
         "hook_cycles": costs.hook_cycles,
         "clock_hz": conditions.clock_hz,
         "wait_states": conditions.wait_states,
@@ -210,7 +211,7 @@ def _stage(number: int, layers: Sequence[Mapping[str, Any]], first: int, end: in
 
 
 def _sums(costs: LayerCosts) -> dict[str, Any]:
-    """How well the layers add up to the whole, which was counted in another build, without hooks."""
+    """How well the layers add up to the whole, which has no hooks."""
     by_instructions = deviation(costs.instructions, costs.whole_instructions)
     by_cycles = deviation(costs.cycles, costs.whole_cycles)
     known = [abs(d) for d in (by_instructions, by_cycles) if d is not None]

@@ -12,6 +12,13 @@ from vmcu.profile.profile import UNCACHED
 
 LONGEST_NODE = 32
 EXACT = "exact: an emulated inference executes the same every time; there is no warm-up, repetition or spread"
+_PLAIN = (
+    "a layer lasts from the entry of its function to that of the next, in the same inference, without hooks"
+)
+_HOOKED = (
+    "layers come from a build with hooks, the whole from one without: the difference is calls of the hooks, what runs "
+    "between layers, and what the compiler does otherwise"
+)
 CSV_COLUMNS = (
     *("step", "op", "name", "tasks", "macs", "instructions", "cycles", "cycles_uncached", "cycles_per_mac"),
     *("macs_per_cycle", "share", "read_bytes", "written_bytes", "weights_bytes", "stack_bytes", "ms"),
@@ -148,9 +155,8 @@ def sum_of_layers(profile: Mapping[str, Any]) -> str:
         if (deviation := sums[f"{key}_deviation"]) is not None
     ]
     verdict = "within" if sums["within_tolerance"] else "NOT within"
-    return (
-        f"sum of layers: {', '.join(parts)}: {verdict} {sums['tolerance']:.0%} of the whole, which has no hooks; "
-        "the difference is calls of the hooks and what runs between layers"
+    return f"sum of layers: {', '.join(parts)}: {verdict} {sums['tolerance']:.0%} of the whole; " + (
+        _HOOKED if profile["has_hooks"] else _PLAIN
     )
 
 

@@ -27,6 +27,9 @@ class RunReport:
         profile_leaves: per step, how often execution left the straight line (branches, calls, returns): what
             flash without a cache makes wait; None where `profile_cycles` is.
         leaves: the same per inference; None where `cycles` is.
+        step_instructions, step_cycles, step_leaves: per step of the first inference of a plain build, from the entry of
+            its function to that of the next one's, whatever runs between them included: they add up to the whole.
+            None from engines that do not see functions (QEMU).
     """
 
     engine: str
@@ -41,3 +44,6 @@ class RunReport:
     profile_cycles: tuple[int, ...] | None = None
     profile_leaves: tuple[int, ...] | None = None
     leaves: tuple[int, ...] | None = None
+    step_instructions: tuple[int, ...] | None = None
+    step_cycles: tuple[int, ...] | None = None
+    step_leaves: tuple[int, ...] | None = None

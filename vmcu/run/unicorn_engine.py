@@ -57,7 +57,9 @@ def run_unicorn(
     if firmware.target is None or firmware.target.unicorn_cpu is None:
         raise internal("Unicorn does not emulate this firmware's core", firmware.project.name)
     project, elf = firmware.project, read_elf(firmware.elf)
-    machine = _Machine(elf, firmware.target, firmware.target.unicorn_cpu, limit_seconds)
+    count = len(project.steps)
+    watched = count if firmware.hooks == "none" else 0
+    machine = _Machine(elf, firmware.target, firmware.target.unicorn_cpu, limit_seconds, watched)
     pool, records, cycles = machine.address("vmcu_pool"), list[Record](), list[Priced | None]()
     records.append(Record(INIT, 0, 0, machine.call(f"{project.name}_init", pool)))
     for i, inference in enumerate(inferences):
@@ -67,9 +69,10 @@ def run_unicorn(
         for port, data in zip(project.inputs, inference, strict=True):
             machine.write(machine.address(STREAM) + at if port.streamed else pool + port.offset_bytes, data)
             at += port.size_bytes if port.streamed else 0
-        machine.watch(firmware.hooks if i == 0 else "none")
+        machine.watch(("steps" if machine.sees_steps else firmware.hooks) if i == 0 else "none")
         before = machine.laps()
         records.append(Record(COST, i, 0, machine.call(run_symbol(project), pool)))
+        machine.end_step()
         cycles.append(machine.price(machine.laps() - before))
         at = 0
         for k, port in enumerate(project.outputs):
@@ -77,18 +80,22 @@ def run_unicorn(
             records.append(Record(OUTPUT, k, i, machine.read(where, port.size_bytes)))
             at += port.size_bytes if port.streamed else 0
     step_cycles: list[Priced | None] = []
+    steps = [machine.profile.get(i, 0) for i in range(count)]
     if firmware.hooks == "profile":
-        steps = [machine.profile.get(i, 0) for i in range(len(project.steps))]
-        records.append(Record(PROFILE, 0, 0, struct.pack(f"<{len(steps)}Q", *steps)))
-        step_cycles = [
-            machine.price(machine.step_laps[i]) if i in machine.step_laps else (0, 0)
-            for i in range(len(steps))
-        ]
+        records.append(Record(PROFILE, 0, 0, struct.pack(f"<{count}Q", *steps)))
+    if firmware.hooks == "profile" or machine.sees_steps:
+        laps = (machine.step_laps.get(i) for i in range(count))
+        step_cycles = [machine.price(lap) if lap else (0, 0) for lap in laps]
     records += [*machine.trace, Record(END, 0, 0, b"")]
     report = report_of(firmware, len(inferences), "unicorn", unicorn_version(), records)
     whole, leaves = _all_known(cycles) if firmware.hooks == "none" else (None, None)
-    by_step, step_leaves = _all_known(step_cycles) if firmware.hooks == "profile" else (None, None)
-    return replace(report, cycles=whole, leaves=leaves, profile_cycles=by_step, profile_leaves=step_leaves)
+    by_step, step_leaves = _all_known(step_cycles)
+    report = replace(report, cycles=whole, leaves=leaves)
+    if firmware.hooks == "profile":
+        return replace(report, profile_cycles=by_step, profile_leaves=step_leaves)
+    if not machine.sees_steps:
+        return report
+    return replace(report, step_instructions=tuple(steps), step_cycles=by_step, step_leaves=step_leaves)
 
 
 def _all_known(
@@ -104,7 +111,8 @@ def _all_known(
 class _Machine:
     """A core with memory and a program in it, of which functions can be called."""
 
-    def __init__(self, elf: Elf, target: Target, cpu: str, limit_seconds: float) -> None:
+    def __init__(self, elf: Elf, target: Target, cpu: str, limit_seconds: float, steps: int) -> None:
+        """`steps`: of whose functions the entries can be watched; 0: none."""
         unicorn: Any = importlib.import_module("unicorn")  # untyped, and an optional package
         self._deadline = time.monotonic() + limit_seconds
         self._limit_seconds = limit_seconds
@@ -126,6 +134,12 @@ class _Machine:
         self._hook = self._symbols.get(HOOK, 0) & ~1
         self._uc.ctl_exits_enabled(True)
         self._uc.ctl_set_exits([self._home, self._hook] if self._hook else [self._home])
+        entries = [self._symbols.get(f"step_{i}", 0) & ~1 for i in range(steps)]
+        self.sees_steps = steps > 0 and 0 not in entries
+        self._step = -1  # that runs
+        for i, entry in enumerate(entries if self.sees_steps else ()):
+            # In front of the counter's hook, so that what it has counted ran before the step.
+            self._uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_step, i, begin=entry, end=entry)
         self._counter = Counter(elf, self._hook)
         self._counter.attach(unicorn, self._uc)
         self._timing = TIMINGS.get(target.core)
@@ -207,12 +221,30 @@ class _Machine:
         if self._watching == "trace":
             self.trace.append(Record(TRACE, step, row, self.read(out, size)))
         elif self._watching == "profile":
-            self.profile[step] = self.profile.get(step, 0) + self._counter.instructions - self._lap
-            laps = self._counter.laps()
-            lap = laps - self._last
-            self.step_laps[step] = self.step_laps[step] + lap if step in self.step_laps else lap
-            self._last = laps
+            self._credit(step)
         self._lap = self._counter.instructions
+
+    def _on_step(self, uc: object, address: int, size: int, step: int) -> None:
+        """A step's function is entered, always by a call."""
+        if self._watching == "steps":
+            self._counter.stop()
+            if self._step >= 0:  # else what runs before the first step becomes part of it
+                self._credit(self._step)
+            self._step = step
+
+    def end_step(self) -> None:
+        """The inference is over."""
+        if self._step >= 0:
+            self._credit(self._step)
+            self._step = -1
+
+    def _credit(self, step: int) -> None:
+        """What has run since the last time belongs to this step."""
+        self.profile[step] = self.profile.get(step, 0) + self._counter.instructions - self._lap
+        laps = self._counter.laps()
+        lap = laps - self._last
+        self.step_laps[step] = self.step_laps[step] + lap if step in self.step_laps else lap
+        self._lap, self._last = self._counter.instructions, laps
 
     def _stack_used(self, bottom: int) -> int:
         """Bytes from the lowest changed word up."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vmcu.errors import Exit, VmcuError
@@ -21,6 +23,17 @@ def test_an_emulator_is_exact() -> None:
     assert (costs.instructions, costs.cycles, costs.leaves) == ((100, 203), (150, 303), (7, 8))
     assert (costs.whole_instructions, costs.whole_cycles) == (300, 450)
     assert (costs.repetitions, costs.warm_up, costs.spread, costs.hook_cycles) == (1, 0, None, None)
+
+
+def test_steps_of_the_plain_build_come_first() -> None:
+    run = replace(
+        run_report((300,), (450,)), step_instructions=(100, 200), step_cycles=(150, 300), step_leaves=(1, 2)
+    )
+    for measured in (Measured(run, None), Measured(run, (9, 9), (9, 9), (9, 9))):
+        costs = from_emulator(measured)
+        assert (costs.instructions, costs.cycles, costs.leaves) == ((100, 200), (150, 300), (1, 2))
+        assert costs.has_hooks is False and costs.whole_instructions == 300
+    assert from_emulator(Measured(run_report((300,)), (100, 203))).has_hooks is True
 
 
 def test_without_a_timing_table_there_are_instructions_only() -> None:

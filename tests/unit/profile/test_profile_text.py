@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 
-from pictures import hostile
+from pictures import example, hostile
 from profiles import costs_of, made_profile, profile_of
 
+from vmcu.picture.profile_page import profile_html
+from vmcu.profile import from_board
 from vmcu.profile.text import CSV_HEADER, csv_text, layer_table, stage_table, sum_of_layers, summary
+from vmcu.profile.traffic import step_traffic
 
 
 def test_csv_reads_back() -> None:
@@ -70,3 +73,22 @@ def test_the_sentence_on_the_sum() -> None:
     assert "(+0.00%)" in sum_of_layers(profile) and ": within 1% of the whole" in sum_of_layers(profile)
     profile["sum_of_layers"] |= {"cycles_deviation": 0.02, "within_tolerance": False}
     assert "NOT within 1% of the whole" in sum_of_layers(profile)
+
+
+def test_a_board_s_figures_are_measured() -> None:
+    made = example("mnist_cnn")
+    tasks = [t.tasks for t in step_traffic(made.plan.schedule)]
+    counted = [[1000 * n + k for k, _ in enumerate(tasks)] for n in (9, 1, 2, 3)]
+    costs = from_board("a board", counted, (9_000, 1_000, 1_200, 1_100), tasks, hook_cycles=0.25, warm_up=1)
+    profile = made_profile(made, costs)
+    rows = {row[0]: row for row in summary(profile)}
+    assert rows["cycles"][1:3] == [1_100, "measured"]
+    assert rows["cycles"][3] == "median of 3 after 1 of warm-up; a board"
+    assert rows["  spread"][1:] == ["1,000 to 1,200", "measured", "least and most"]
+    assert rows["  hook"][1] == "0.25" and "  no cache" not in rows and "instructions" not in rows
+    assert rows["time"] == ["time", "0.011", "ms", "at 100 MHz, measured"]
+    assert rows["energy"][2] == "uJ est."  # time is measured, the current is a data sheet's
+    page = profile_html(profile, "title")
+    assert "per inference, measured" in page and "estimated cycles" not in page
+    header, _, _ = layer_table(profile)
+    assert "cycles" in header and "instructions" not in header

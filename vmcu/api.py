@@ -106,15 +106,7 @@ class Model:
 
     def _build(self, compiled: Compiled, hooks: Hooks, folder: str) -> Firmware:
         found = find_compiler(self.compiler)
-        small = compiled.choice is not None and compiled.choice.optimise == "size"
-        return build(
-            compiled.project,
-            self.target,
-            found,
-            workdir=self._work(folder),
-            hooks=hooks,
-            optimise="-Os" if small else "-O3",
-        )
+        return build(compiled.project, self.target, found, workdir=self._work(folder), hooks=hooks)
 
     def on_board(self) -> BoardModel:
         """What a board that holds the model is compared with, and how its firmware is built."""

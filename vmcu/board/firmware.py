@@ -77,20 +77,24 @@ def build_board(
     workdir: Path,
     model: str,
     hooks: bool = True,
-    optimise: str = "-O3",
+    optimise: str | None = None,
 ) -> BoardFirmware:
     """Builds the inference server of a model for a board, or for the machine that emulates a core.
 
     Args:
         workdir: an existing folder that belongs to this build.
         model: sha256 of the model file, in hexadecimal.
+        optimise: option of the compiler; by default the one the project was planned for.
         hooks: with a call after every task, so that it can profile and a fault can name the layer.
 
     Raises:
         VmcuError: (INPUT) vmcu has no firmware for the target; (TOOL) the compiler fails; (DOES_NOT_FIT) flash or RAM.
     """
     setup, console = needs(target)
-    flags = (*base_flags(target, compiler, optimise), *(("-DVMCU_HOOKS",) if hooks else ()))
+    flags = (
+        *base_flags(target, compiler, optimise or project.optimise),
+        *(("-DVMCU_HOOKS",) if hooks else ()),
+    )
     job = Job(project, compiler, workdir, flags, ("board", "port"))
     (workdir / "app").mkdir(exist_ok=True)
     header = vmcu_board_header(project, target, setup, console, compiler, model)

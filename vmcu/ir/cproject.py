@@ -46,6 +46,7 @@ class CProject:
         inputs, outputs: in the order of the model file.
         steps: a label per step; `vmcu_task_done` reports the index into it.
         weights_bytes, tables_bytes: sizes of the constant arrays, by kind.
+        optimise: the compiler's option that it was planned for.
     """
 
     name: str
@@ -59,6 +60,7 @@ class CProject:
     steps: tuple[str, ...]
     weights_bytes: int
     tables_bytes: int
+    optimise: str = "-O3"
 
     @property
     def streams(self) -> bool:

@@ -43,19 +43,21 @@ def build(
     *,
     workdir: Path,
     hooks: Hooks = "none",
-    optimise: str = "-O3",
+    optimise: str | None = None,
 ) -> Firmware:
     """Builds the program that runs a project on an emulated or real Cortex-M.
 
     Args:
         workdir: an existing folder that belongs to this build; receives sources, objects, program.
+        optimise: option of the compiler; by default the one the project was planned for.
         hooks: a trace of every task's bytes, or a profile of every step's instructions.
 
     Raises:
         VmcuError: (TOOL) the compiler fails; (DOES_NOT_FIT) flash or RAM is too small, by how much;
             (BUG) the stack has no bound.
     """
-    flags = (*base_flags(target, compiler, optimise), *_HOOKS[hooks])
+    level = optimise or project.optimise
+    flags = (*base_flags(target, compiler, level), *_HOOKS[hooks])
     job = Job(project, compiler, workdir, flags)
     own, rest = job.compile((*_HARNESS, *_PORT), counter_flags(target))
     script = workdir.resolve() / "link.ld"
@@ -80,7 +82,7 @@ def build(
         sum(o.size_bytes(SHF_WRITE, 0) for o in objects),
         graph.stack_bytes,
         hooks,
-        optimise,
+        level,
         tuple(graph.depths.get(f"step_{i}", 0) for i in range(len(project.steps))),
     )
     _check_fits(firmware, target)

@@ -104,6 +104,24 @@ def test_fault_in_a_layer(net: Path) -> None:
         run_on_board(model, EMULATED, batch.payload(made.compiled.graph))
 
 
+def test_fault_of_a_board_somebody_else_has_flashed(net: Path, tmp_path: Path) -> None:
+    """The program is built again, to name the place, if it is the same; else its address must do."""
+    made = vmcu.compile(net, "cortex-m4")
+    mine = made.on_board()
+    project = mine.project
+    text = project.files[f"{project.name}.c"]
+    text = re.sub(r"(VMCU_STEP step_0\(.*?\)\n{\n)", r'\1    __asm volatile("udf #0");\n', text, count=1)
+    wrong = replace(project, files=MappingProxyType({**project.files, f"{project.name}.c": text}))
+    model = BoardModel(wrong, mine.sha256, mine.target, mine.find_compiler)
+    firmware = model.build(mine.target, tmp_path)
+    inputs = random_batch(made.compiled.graph, 1).payload(made.compiled.graph)
+    with (
+        EmulatedBoard(mine.target, firmware.elf) as board,
+        pytest.raises(VmcuError, match=r"took a fault at step_0\S*, in step 0"),
+    ):
+        run_on_board(model, board.port, inputs)
+
+
 def test_run_command(net: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(1).integers(-128, 128, (4, 3, 8, 8)).astype(np.int8)
     np.save(tmp_path / "x.npy", x)

@@ -198,7 +198,9 @@ def test_mlperf_tiny_adds_up(name: str, core: str) -> None:
     need("unicorn")
     profile = vmcu.compile(path_of(name), core, numerics="tflm").profile(engine="unicorn")
     sums = profile["sum_of_layers"]
-    assert sums["instructions_deviation"] == sums["cycles_deviation"] == 0
+    assert sums["instructions_deviation"] == 0
+    # Two at a time, a straight run costs less in one than cut where its instructions' counts differ.
+    assert abs(sums["cycles_deviation"]) <= (0.005 if core == "cortex-m7" else 0)
     roof = profile["roof_macs_per_cycle"]
     assert all(
         layer["macs_per_cycle"] is None or layer["macs_per_cycle"] < roof for layer in profile["layers"]

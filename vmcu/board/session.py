@@ -192,8 +192,14 @@ def _opened(
     model: BoardModel, port: str, firmware: BoardFirmware | None, ready_seconds: float
 ) -> Iterator[Client]:
     link = open_link(port, model.target.console.baud if model.target.console else 115_200)
+    known: list[Info] = []
     try:
-        client = Client(link, lambda fault: _explain(model, fault, firmware), ready_seconds=ready_seconds)
+        client = Client(
+            link,
+            lambda fault: _explain(model, fault, firmware, known[0] if known else None),
+            ready_seconds=ready_seconds,
+        )
+        known.append(client.info)
         check_model(client.info, model)
         yield client
     finally:
@@ -237,14 +243,19 @@ def find_port(target: Target) -> str:
     raise fail(f"its serial port{numbers} is not there", where, fix, Exit.TOOL)
 
 
-def _explain(model: BoardModel, fault: Fault, firmware: BoardFirmware | None) -> VmcuError:
-    """The error of a fault, with the names in the program on the board, which is built again to know them."""
+def _explain(model: BoardModel, fault: Fault, firmware: BoardFirmware | None, info: Info | None) -> VmcuError:
+    """The error of a fault, with the names in the program on the board, which is built again to know them.
+
+    Addresses stay numbers where this machine has another compiler than the one that built it.
+    """
     project = model.project
     if firmware is not None:
         return explain_fault(fault, firmware.read(), project.steps, firmware.target.name)
     with tempfile.TemporaryDirectory(prefix="vmcu-") as folder:
         try:
-            elf = model.build(model.target, Path(folder)).read()
+            built = model.build(model.target, Path(folder), hooks=info is None or info.has_hooks)
+            same = info is None or (str(built.compiler), built.build) == (info.compiler, info.build)
+            elf = built.read() if same else None
         except VmcuError:
             elf = None  # no compiler here: addresses must do
     return explain_fault(fault, elf, project.steps, model.target.name)

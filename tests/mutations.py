@@ -38,8 +38,8 @@ from tiny_models import Net
 from vmcu.errors import Exit, VmcuError
 from vmcu.ir.quantized import QuantizedGraph, Tensor
 from vmcu.memory import plan as plan_module
+from vmcu.memory.blocks import Block
 from vmcu.memory.check import check
-from vmcu.memory.place import Block
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.memory.tables import Range, Tables, make_tables
 from vmcu.ops.base import Kernel
@@ -76,7 +76,7 @@ class Case:
 
 def planned(schedule: Schedule) -> MemoryPlan:
     """A plan made in little time."""
-    with patch("vmcu.memory.place.SEARCH_WORK", SEARCH_WORK):
+    with patch("vmcu.memory.puzzle.SEARCH_WORK", SEARCH_WORK):
         return make_plan(schedule)
 
 

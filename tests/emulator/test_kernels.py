@@ -94,6 +94,21 @@ def depthwise(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
     yield conv(rng, n, (1, 17, 2), 2, (1, 13), groups=2)
 
 
+def sliding(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """3x3 depthwise: rows as short and as long as a loop needs, both strides, all pads, pixels nearer and farther than an offset
+    reaches."""
+    for i, cols in enumerate((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 19, 31)):
+        channels = (4, 5, 256, 13, 8, 7, 300, 6)[i % 8]
+        for stride in (1, 2):
+            left, right = (int(p) for p in rng.integers(0, 3, 2))
+            right += max(0, 3 - cols - left - right)
+            size = (3, cols, channels)
+            yield conv(
+                rng, n, size, channels, (3, 3), strides=(stride, stride), pads=(1, left, 1, right), groups=channels
+            )  # fmt: skip
+    yield conv(rng, n, (3, 9, 1100), 1100, (3, 3), strides=(1, 1), pads=(1, 1, 1, 1), groups=1100)
+
+
 def matrices(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
     """Dense layers of a tensor, in one row or several, and per pixel."""
     for i, units in enumerate((1, 2, 3, 5, 7, 8, 9, 12, 16, 33)):
@@ -108,7 +123,7 @@ def sums(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
         yield add(rng, n, (1 + i % 2, int(rng.integers(1, 12)), int(rng.integers(1, 20))))
 
 
-FAMILIES = {f.__name__: f for f in (pointwise, windows, depthwise, matrices, sums)}
+FAMILIES = {f.__name__: f for f in (pointwise, windows, depthwise, sliding, matrices, sums)}
 
 
 def chosen(schedule: Schedule, choice: str) -> Schedule:

@@ -87,7 +87,7 @@ def test_random_strips(seed: int, recompute: bool, tmp_path: Path) -> None:
     graph, rng = make_graph(seed), Random(seed)
     tries = (random_strips(graph, rng, recompute) for _ in range(20))
     schedule = next(s for s in tries if s is not None)
-    with patch("vmcu.memory.place.SEARCH_WORK", SEARCH_WORK):
+    with patch("vmcu.memory.puzzle.SEARCH_WORK", SEARCH_WORK):
         plan = make_plan(schedule)
     tables = make_tables(plan)
     compiled = Compiled(schedule.graph, plan, tables, check(tables), make_project(plan, tables, "net"))

@@ -89,7 +89,7 @@ def combinations(schedule: Schedule, tables: Tables) -> set[str]:
 
 
 def check_schedule(schedule: Schedule, folder: Path) -> Tables:
-    with patch("vmcu.memory.place.SEARCH_WORK", SEARCH_WORK):
+    with patch("vmcu.memory.puzzle.SEARCH_WORK", SEARCH_WORK):
         plan = make_plan(schedule)
     tables = make_tables(plan)
     tasks = check(tables)

@@ -133,6 +133,12 @@ class Program:
         """reg = param."""
         self._add(f"ldr {reg.asm}, [sp, #{self._slot(param)}]", f"{reg.name} = {param}_;")
 
+    def get_pair(self, a: Reg, b: Reg, first: str, second: str) -> None:
+        """a, b = two params, one behind the other."""
+        assert self._slot(second) == self._slot(first) + 4
+        text = f"{a.name} = {first}_; {b.name} = {second}_;"
+        self._add(f"ldrd {a.asm}, {b.asm}, [sp, #{self._slot(first)}]", text)
+
     def put(self, param: str, reg: Reg) -> None:
         """param = reg."""
         self._add(f"str {reg.asm}, [sp, #{self._slot(param)}]", f"{param}_ = {reg.name};")
@@ -140,6 +146,12 @@ class Program:
     def load(self, reg: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
         """reg = the word at base + offset, of any alignment; base += step (then the offset is 0)."""
         self._add(f"ldr {reg.asm}, {_address(base, offset, step)}", *_reads(base, offset, step, [reg]))
+
+    def load_byte(self, reg: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
+        """reg = the signed byte at base + offset; base += step (then the offset is 0)."""
+        at = f"{base.name}[{offset}]" if offset else f"*{base.name}"
+        move = f" {base.name} += {step};" if step else ""
+        self._add(f"ldrsb {reg.asm}, {_address(base, offset, step)}", f"{reg.name} = {at};{move}")
 
     def load_at(self, reg: Reg, base: Reg, index: Reg) -> None:
         """reg = the word at base + index, of any alignment."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vmcu.memory.place import Block, Placement
+from vmcu.memory.blocks import Block
+from vmcu.memory.place import Placement
 
 MOST_NODES = 20_000
 MOST_BLOCKS = 48  # to place

@@ -8,8 +8,9 @@ from itertools import accumulate
 from types import MappingProxyType
 
 from vmcu.ir.quantized import Tensor
+from vmcu.memory.blocks import Block
 from vmcu.memory.exact import improve, is_smallest
-from vmcu.memory.place import Block, Placement, place_blocks
+from vmcu.memory.place import Placement, place_blocks
 from vmcu.schedule.aliases import Segment
 from vmcu.schedule.schedule import Schedule
 

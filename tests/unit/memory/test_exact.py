@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 
+from vmcu.memory.blocks import Block
 from vmcu.memory.exact import fits, is_smallest
-from vmcu.memory.place import Block, Placement, place_blocks
+from vmcu.memory.place import Placement, place_blocks
 
 
 def random_blocks(rng: Random) -> list[Block]:

@@ -18,7 +18,8 @@ from vmcu.kernels.dsp.depthwise import (
     pack_planes,
     pack_taps,
 )
-from vmcu.kernels.dsp.rescale import make_scaled
+from vmcu.kernels.dsp.rescale import Scaled, make_scaled
+from vmcu.kernels.dsp.sliding import KERNEL, Slide, pack_slide, slide
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -102,6 +103,7 @@ def depthwise_kernels(
     )
     if where["tiles"] != 1 or uses_row or where["dilation"] != 1 or g is None or compact:
         return (by_taps,) if weights.dtype == np.int8 else ()
+    sliding = _sliding(weights, scaled, where, stride, pad, pad_value)
     fill, filtered = fill_planes(g), filter_planes(g, LANES)
     words = 1 + kh * len(g.group.taps) + rescale.words
     by_planes = Kernel(
@@ -113,7 +115,41 @@ def depthwise_kernels(
         functions={"fill": fill.function, "filter": filtered.function},
         instructions=PER_ROW + len(starts) * (fill.instructions + filtered.instructions + PER_GROUP),
     )
-    if weights.dtype != np.int8:
-        return (by_planes,)  # wider than the bytes that taps are read from
-    assert by_planes.instructions is not None and by_taps.instructions is not None
-    return (by_planes, by_taps) if by_planes.instructions < by_taps.instructions else (by_taps,)
+    found = [by_planes, *([sliding] if sliding else [])]
+    if weights.dtype == np.int8:  # taps are read from bytes
+        found.append(by_taps)
+    found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
+    return tuple(k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i]))
+
+
+def _sliding(
+    weights: NDArray[np.integer[Any]],
+    scaled: Scaled,
+    where: Mapping[str, object],
+    stride: int,
+    pad: int,
+    pad_value: int,
+) -> Kernel | None:
+    """The kernel of 3x3 filters (`sliding.py`)."""
+    channels, kh, kw = weights.shape
+    g = Slide(
+        stride,
+        pad,
+        int(str(where["in_cols"])),
+        int(str(where["out_cols"])),
+        channels,
+        pad_value,
+        scaled.rescale,
+    )
+    if (kh, kw) != (KERNEL, KERNEL) or not g.usable:
+        return None
+    routine = slide(g, channels)
+    add = int(scaled.parameters[0, 1]) if scaled.rescale.numerics == "onnx" else 0
+    return Kernel(
+        "slide_dsp",
+        {"words": channels * g.words, "add": add},
+        (ConstArray("weights", partial(pack_slide, weights, scaled), "weights"),),
+        pad_value=pad_value,
+        functions={"slide": routine.function},
+        instructions=PER_ROW + routine.instructions,
+    )

@@ -1,0 +1,261 @@
+"""3x3 depthwise convolutions on DSP cores, one channel at a time along the row, without working memory.
+
+The three bytes of a column are loaded once. PKHBT joins the upper two, so that SMLAD takes them together; the third is
+a multiplication of its own. A column serves all outputs that meet it at once: their sums, three or with a stride of 2 two of them, are in
+registers and take turns. So a pixel costs 3 loads, a PKHBT and 6 multiplications (stride 2: 6, 2 and 6), and its requantisation.
+
+All 14 registers are taken: three rows, the output, sums, five words of weights, two of data. Starting value, multiplier and addend of the
+channel wait on the stack; the shift of `tflm` is the lowest byte of the last word of weights, where ASR looks for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.kernels.assembly import Program, Reg, Routine
+from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
+
+KERNEL = 3
+FAR = 4095  # offsets of LDRSB and STRB
+NEAR = 255  # by which they move a pointer
+HALVES = ("bb", "bt", "bt")  # where the weights of the third row are, by column
+
+
+@dataclass(frozen=True, slots=True)
+class Slide:
+    """Geometry of one output row.
+
+    Attributes:
+        stride, pad: of columns; padding to the left.
+        in_cols, out_cols: columns.
+        channels: distance of two pixels in all rows, bytes.
+        pad_value: content of the padding.
+        rescale: of the sums.
+    """
+
+    stride: int
+    pad: int
+    in_cols: int
+    out_cols: int
+    channels: int
+    pad_value: int
+    rescale: Rescale
+
+    @property
+    def sums(self) -> int:
+        """Outputs that a column serves, at most."""
+        return -(-KERNEL // self.stride)
+
+    @property
+    def period(self) -> int:
+        """Columns after which the sums have taken all turns."""
+        return self.sums * self.stride
+
+    @property
+    def usable(self) -> bool:
+        """Do offsets and registers reach?"""
+        return self.stride in (1, 2) and self.pad < KERNEL and self.period * self.channels <= FAR
+
+    @property
+    def words(self) -> int:
+        """Words of a channel."""
+        return (3 if self.rescale.numerics == "tflm" else 2) + 5
+
+    def met(self, column: int) -> list[tuple[int, int]]:
+        """Outputs that an input column meets, each with the column of the filter there; the oldest first."""
+        found = [(*divmod(column + self.pad - k, self.stride), k) for k in reversed(range(KERNEL))]
+        return [(out, k) for out, rest, k in found if rest == 0 and 0 <= out < self.out_cols]
+
+    @property
+    def columns(self) -> range:
+        """All that are met, those of the padding too."""
+        return range(-self.pad, (self.out_cols - 1) * self.stride + KERNEL - self.pad)
+
+    def is_inner(self, column: int) -> bool:
+        """Is it no padding, and does it meet as many outputs as any?"""
+        wanted = [k for k in range(KERNEL) if (column + self.pad - k) % self.stride == 0]
+        return 0 <= column < self.in_cols and len(self.met(column)) == len(wanted)
+
+    @property
+    def loop(self) -> tuple[int, int]:
+        """The first column of a loop, and how often it runs: 0 where two turns or fewer are left."""
+        inner = [c for c in self.columns if self.is_inner(c)]
+        first = next((c for c in inner if (c + self.pad) % self.stride == 0), 0)
+        turns = (inner[-1] + 1 - first) // self.period if inner else 0
+        return first, turns if turns > 2 else 0
+
+
+class _Walk:
+    """A pointer that moves from pixel to pixel: with an access where it reaches, else now and then."""
+
+    def __init__(self, p: Program, pointer: Reg, pixel: int) -> None:
+        self._p, self._pointer, self._pixel = p, pointer, pixel
+        self._ahead = self.moved = 0
+
+    def next(self) -> tuple[int, int]:
+        """Offset of an access to this pixel and the step it makes; goes on to the next pixel."""
+        self.moved += self._pixel
+        if self._ahead == 0 and self._pixel <= NEAR:
+            return 0, self._pixel
+        if self._ahead > FAR:
+            self.catch_up()
+        at, self._ahead = self._ahead, self._ahead + self._pixel
+        return at, 0
+
+    def skip(self) -> None:
+        """Goes on to the next pixel."""
+        self.moved += self._pixel
+        self._ahead += self._pixel
+
+    def catch_up(self) -> None:
+        """The pointer moves to the pixel."""
+        _move(self._p, self._pointer, self._ahead)
+        self._ahead = 0
+
+    def back(self) -> None:
+        """To the next channel of the first pixel."""
+        _move(self._p, self._pointer, 1 - self.moved + self._ahead)
+        self._ahead = self.moved = 0
+
+
+def _move(p: Program, pointer: Reg, by: int) -> None:
+    while by:
+        step = max(-FAR, min(FAR, by))
+        p.advance(pointer, step)
+        by -= step
+
+
+@lru_cache(maxsize=256)
+def slide(g: Slide, channels: int) -> Routine:
+    """Computes all channels of an output row.
+
+    The function is f(row0, row1, row2, out, weights, weights_end, bias, multiplier, add, stop): bias, multiplier and stop, and
+    in `tflm` add, are variables of its own.
+    """
+    p = Program(
+        "slide",
+        [f"A 3x3 filter along a row of {g.in_cols}x{g.channels}, stride {g.stride}, channel by channel."],
+        [
+            *((f"row{i}", "const int8_t *") for i in range(KERNEL)),
+            *(("out", "int8_t *"), ("weights", "const int32_t *"), ("weights_end", "const int32_t *")),
+            *((name, "int32_t") for name in ("bias", "multiplier", "add")),
+            ("stop", "const int8_t *"),
+        ],
+    )
+    rows = [p.source(f"x{i}", i) for i in range(KERNEL)]
+    out, acc, k = p.target("to", 3), p.numbers("acc", (4, 5, 6)), p.numbers("k", (7, 8, 9, 10, 11))
+    w, w_stop = p.source("w", 12), p.source("w_stop", 13)
+    for i, row in enumerate(rows):
+        p.get(row, f"row{i}")
+    p.get(out, "out")
+    p.get(w, "weights")
+    with p.until("channel", w, "weights_end", w_stop):
+        variables = ("bias", "multiplier", "add")[: g.words - 5]
+        p.load_all(acc[: len(variables)], w)
+        for name, value in zip(variables, acc, strict=False):
+            p.put(name, value)
+        p.load_all(k, w)
+        p.put("weights", w)
+        turns = _row(p, g, rows, out, acc, k)
+        p.get(w, "weights")
+    return Routine(p.function(), p.count({"channel": channels, "turn": channels * turns}))
+
+
+def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], k: tuple[Reg, ...]) -> int:
+    """One channel of all pixels; returns how often the loop runs."""
+    walks, to = [_Walk(p, row, g.channels) for row in rows], _Walk(p, out, g.channels)
+    first, turns = g.loop
+
+    def column(c: int) -> None:
+        met = g.met(c)
+        if 0 <= c < g.in_cols:
+            if not met:
+                for walk in walks:
+                    walk.skip()
+                return
+            _load(p, g, walks, rows)
+        elif met:
+            _pad(p, g)
+        for o, kx in met:  # right behind the loads, as one more of them
+            if kx == 0:
+                p.get(acc[o % g.sums], "bias")
+        for o, kx in met:
+            p.dot(acc[o % g.sums], p.number("a", 12), k[kx])
+            p.mla(acc[o % g.sums], p.number("b", 13), k[3 + kx // 2], HALVES[kx])  # type: ignore[arg-type]
+        for o, kx in met:
+            if kx == KERNEL - 1:
+                _finish(p, g, acc[o % g.sums], k[4], out, to)
+
+    inside = range(first, first + turns * g.period)
+    for c in g.columns:
+        if c not in inside:
+            column(c)
+        elif c == first:
+            for walk in (*walks, to):
+                walk.catch_up()
+            stop = p.source("x_end", 12)
+            p.far_point(stop, rows[0], turns * g.period * g.channels, p.number("length", 13))
+            p.put("stop", stop)
+            before = [walk.moved for walk in (*walks, to)]
+            with p.until("turn", rows[0], "stop", p.source("x_stop", 13)):
+                for inner in inside[: g.period]:
+                    column(inner)
+                for walk in (*walks, to):
+                    walk.catch_up()
+            for walk, at in zip((*walks, to), before, strict=True):
+                walk.moved = at + (walk.moved - at) * turns
+    for walk in (*walks, to):
+        walk.back()
+    return turns
+
+
+def _load(p: Program, g: Slide, walks: list[_Walk], rows: list[Reg]) -> None:
+    """a = the bytes of the first two rows, b = that of the third."""
+    a, b = p.number("a", 12), p.number("b", 13)
+    places = [walk.next() for walk in walks]
+    p.load_byte(a, rows[0], *places[0])
+    p.load_byte(b, rows[1], *places[1])
+    p.lows(a, a, b)
+    p.load_byte(b, rows[2], *places[2])
+
+
+def _pad(p: Program, g: Slide) -> None:
+    """The same of a column of padding."""
+    a, b = p.number("a", 12), p.number("b", 13)
+    p.move(b, g.pad_value)
+    p.lows(a, b, b)
+
+
+def _finish(p: Program, g: Slide, x: Reg, shift: Reg, out: Reg, to: _Walk) -> None:
+    """A sum becomes its output. Data is done with."""
+    multiplier, add = p.number("m", 12), p.number("addend", 13)
+    p.get_pair(multiplier, add, "multiplier", "add")
+    if g.rescale.numerics == "tflm":
+        rescale_tflm(p, g.rescale, x, multiplier, add, shift, add)
+    else:
+        rescale_onnx(p, g.rescale, x, multiplier, add)
+    at, step = to.next()
+    p.store_byte(x, out, offset=at, step=step)
+
+
+def pack_slide(weights: NDArray[np.integer[Any]], scaled: Scaled) -> NDArray[np.int32]:
+    """What `slide` reads, channel by channel: starting value, multiplier (`tflm`: addend), weights.
+
+    Args:
+        weights: (channels, 3, 3).
+    """
+    pre = scaled.rescale.pre
+    w = weights.astype(np.int64) << pre
+    tflm = scaled.rescale.numerics == "tflm"
+    shifts = scaled.parameters[:, 2] if tflm else np.zeros(len(w), np.int64)
+    pairs = w[:, 0] & 0xFFFF | (w[:, 1] & 0xFFFF) << 16
+    third = np.stack(
+        [w[:, 2, 0] & 0xFFFF | (w[:, 2, 1] & 0xFFFF) << 16, shifts | (w[:, 2, 2] & 0xFFFF) << 16], axis=1
+    )
+    head = [scaled.bias << pre, *scaled.parameters[:, : 2 if tflm else 1].T]
+    return words(np.concatenate([np.stack(head, axis=1), pairs, third], axis=1))

@@ -1,0 +1,232 @@
+"""First fit: each block, in some order, at the first address that no neighbour forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import islice
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmcu.memory.blocks import Block, Numbers, neighbours
+
+SEARCH_WORK = 13_000_000  # neighbours looked at, per search: about a second
+RESTARTS = 4  # orders to start from
+MOST_EVALUATIONS = 500  # per search, however small the network is
+FEW = 48  # neighbours up to which plain Python is faster than NumPy
+TIGHT = (0.5, 0.8, 0.9, 0.95, 0.99)  # shares of the lower bound: what lives at such times goes first
+PERIOD = 50  # tasks; lives that differ by less count as equally long
+LONG = (1 / 200, 1 / 50)  # shares of all tasks: a life longer than that is long
+SHORT_PERIOD = 20  # tasks; short lives that differ by less count as equally long
+NOWHERE = 1 << 48  # address of what is not yet placed
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A placement and how it came about; `ends` are the ends after each block of the order."""
+
+    order: Sequence[int]
+    high: Sequence[bool]
+    addresses: list[int]
+    ends: list[int]
+
+    @property
+    def end(self) -> int:
+        """Of the highest block."""
+        return self.ends[-1] if self.ends else 0
+
+
+class Puzzle:
+    """Blocks, who is alive together, and first fit."""
+
+    def __init__(self, blocks: Sequence[Block], bound: int) -> None:
+        self.blocks, self.bound = blocks, bound
+        self.near = neighbours(blocks)
+        self.few = [
+            list(zip(*(column.tolist() for column in near), strict=True)) if len(near[0]) <= FEW else None
+            for near in self.near
+        ]
+        self.sizes = [b.size for b in blocks]
+        self.aligns = [b.align for b in blocks]
+        self.low = [False] * len(blocks)
+        effort = sum(_effort(len(near[0])) for near in self.near) + 1
+        self.evaluations = max(4, min(MOST_EVALUATIONS, SEARCH_WORK // effort))
+        self.most_orders = max(3, SEARCH_WORK * 2 // effort)
+
+    def orders(self) -> list[list[int]]:
+        """Orders worth starting from, the most promising first; few where there are very many blocks."""
+        size, count = self.sizes, range(len(self.blocks))
+        born, died = [b.born for b in self.blocks], [b.died for b in self.blocks]
+        tightest = self._tightest(born, died)
+        loose = [most < TIGHT[0] * self.bound for most in tightest]
+        life = [d - b for b, d in zip(born, died, strict=True)]
+        all_tasks = max(died, default=0)
+        found = [
+            sorted(count, key=lambda i: (born[i], -size[i])),
+            sorted(count, key=lambda i: (loose[i], -size[i], born[i])),
+        ]
+        for share in LONG:  # what stays in the order of time, then the shorter the later
+            stays = [n > all_tasks * share for n in life]
+            found.append(
+                sorted(
+                    count,
+                    key=lambda i: (not stays[i], 0 if stays[i] else -(life[i] // SHORT_PERIOD), born[i]),
+                )
+            )
+        found += [
+            sorted(count, key=lambda i: (-size[i], born[i])),
+            sorted(count, key=lambda i: (-size[i] * (died[i] - born[i] + 1), born[i])),
+            sorted(count, key=lambda i: (born[i] - died[i], -size[i])),
+            sorted(count, key=lambda i: (-died[i], -size[i])),
+        ]
+        for share in TIGHT:
+            loose = [most < share * self.bound for most in tightest]
+            found += [
+                sorted(count, key=lambda i: (loose[i], born[i], -size[i])),
+                sorted(count, key=lambda i: (loose[i], -size[i], born[i])),
+                sorted(count, key=lambda i: (loose[i], (born[i] - died[i]) // PERIOD, born[i])),
+            ]
+        return found[: self.most_orders]
+
+    def _tightest(self, born: Sequence[int], died: Sequence[int]) -> list[int]:
+        """Per block the most bytes alive at any time of its life."""
+        start, end = min(born, default=0), max(died, default=0)
+        change = np.zeros(end - start + 2, np.int64)
+        for block in self.blocks:
+            for _, size, first, last in block.parts:
+                change[first - start] += size
+                change[last - start + 1] -= size
+        live = change.cumsum()
+        return [int(live[b - start : d - start + 1].max()) for b, d in zip(born, died, strict=True)]
+
+    @cached_property
+    def starts(self) -> list[Fit]:
+        """The best `RESTARTS` of the orders worth starting from, all blocks from below; the best first."""
+        found: list[Fit] = []
+
+        def worst() -> float:
+            return found[-1].end if len(found) == RESTARTS else inf
+
+        for order in self.orders():
+            if (fit := self.refit(order, self.low, None, worst)) is not None:
+                found.append(fit)
+                found.sort(key=lambda fit: fit.end)
+                del found[RESTARTS:]
+        return found
+
+    def refit(
+        self, order: Sequence[int], high: Sequence[bool], like: Fit | None, limit: Callable[[], float]
+    ) -> Fit | None:
+        """Each block in order at the first address, from its side, that no placed neighbour forbids.
+
+        Args:
+            order: all blocks.
+            high: which blocks look from the lower bound downwards; where nothing is free below it they
+                look upwards like the others.
+            like: an earlier result: what is placed as there is copied.
+            limit: asked once, as soon as the end exceeds that of `like` (if there is one): None is returned where
+                the end exceeds this limit.
+        """
+        addresses = [-1] * len(self.blocks)
+        ends: list[int] = []
+        end = same = 0
+        stop: float = -1
+        if like is not None:
+            stop = like.end
+            for i, j in zip(order, like.order, strict=True):
+                if i != j or high[i] != like.high[i]:
+                    break
+                addresses[i] = like.addresses[i]
+                same += 1
+            ends = like.ends[:same]
+            end = ends[-1] if ends else 0
+        asked = False
+        placed = np.array(addresses, np.int64)
+        placed[placed < 0] = NOWHERE
+        for i in islice(order, same, None):
+            size = self.sizes[i]
+            few = self.few[i]
+            if few is None:
+                address = self._far_fit(i, high[i], placed)
+            else:
+                address = self._near_fit(
+                    i, high[i], [(a + low, a + up) for j, low, up in few if (a := addresses[j]) >= 0]
+                )
+            placed[i] = address
+            addresses[i] = address
+            if address + size > end:
+                end = address + size
+                if end > stop:
+                    if not asked:
+                        stop, asked = limit(), True
+                    if end > stop:
+                        return None
+            ends.append(end)
+        return Fit(order, high, addresses, ends)
+
+    def _near_fit(self, i: int, high: bool, forbidden: list[tuple[int, int]]) -> int:
+        """The first address for block `i` from its side outside all of the open intervals."""
+        align = self.aligns[i]
+        if high:
+            address = (self.bound - self.sizes[i]) // align * align
+            forbidden.sort(key=_upper, reverse=True)
+            for low, up in forbidden:
+                if up <= address:
+                    break
+                if low < address:
+                    address = low // align * align
+            if address >= 0:
+                return address
+        address = 0
+        forbidden.sort()
+        for low, up in forbidden:
+            if low >= address:
+                break
+            if up > address:
+                address = -(-up // align) * align
+        return address
+
+    def _far_fit(self, i: int, high: bool, addresses: Numbers) -> int:
+        """The same for many neighbours at once; `addresses` are `NOWHERE` for those not yet placed."""
+        others, lows, ups = self.near[i]
+        at = addresses[others]
+        low, up, align = at + lows, at + ups, self.aligns[i]
+        # Sorted along the way, the address that precedes an interval is the extreme of those before it; it
+        # stands where the next interval does not touch it. Intervals nowhere touch none.
+        seen = np.empty(len(at) + 1, np.int64)
+        if high:
+            seen[0] = (self.bound - self.sizes[i]) // align * align
+            order = (-up).argsort(kind="stable")
+            seen[1:] = low[order] // align * align
+            np.minimum.accumulate(seen, out=seen)
+            if (address := _first(seen, up[order] <= seen[:-1])) >= 0:
+                return address
+        order = low.argsort(kind="stable")
+        seen[0] = 0
+        seen[1:] = up[order] if align == 1 else -(-up[order] // align) * align
+        np.maximum.accumulate(seen, out=seen)
+        return _first(seen, low[order] >= seen[:-1])
+
+
+def _first(addresses: Numbers, free: NDArray[np.bool_]) -> int:
+    """The first address that is free, or the last."""
+    at = int(free.argmax())
+    return int(addresses[at if free[at] else -1])
+
+
+@lru_cache(maxsize=4)
+def make_puzzle(blocks: tuple[Block, ...], bound: int) -> Puzzle:
+    """Kept for the search that may follow quick placements."""
+    return Puzzle(blocks, bound)
+
+
+def _effort(neighbours: int) -> int:
+    """Of placing one block, in neighbours looked at one by one."""
+    return 20 + neighbours if neighbours <= FEW else 130 + neighbours // 4
+
+
+def _upper(interval: tuple[int, int]) -> int:
+    return interval[1]

@@ -148,7 +148,11 @@ def tiled_layers(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
         pad = kernel // 2
         yield conv(rng, n, (kernel + 1, 12, ins), outs, (kernel, kernel), pads=(pad,) * 4)
         yield conv(rng, n, (kernel + 1, 12, ins), outs, (kernel, kernel), strides=(2, 2), pads=(pad,) * 4)
-    yield conv(rng, n, (4, 12, 7), 7, (3, 3), pads=(1, 1, 1, 1), groups=7)
+    for cols, channels, stride in ((12, 7, 1), (6, 300, 1), (24, 5, 2), (36, 4, 1), (72, 6, 2), (6, 9, 1)):
+        yield conv(
+            rng, n, (4, cols, channels), channels, (3, 3), strides=(1, stride), pads=(1, 1, 1, 1), groups=channels
+        )  # fmt: skip
+    yield conv(rng, n, (4, 6, 8), 8, (3, 3), pads=(1, 2, 1, 0), groups=8)
     yield add(rng, n, (2, 12, 5))
 
 

@@ -166,6 +166,12 @@ class Program:
             f"ldrd {a.asm}, {b.asm}, {_address(base, offset, step)}", *_reads(base, offset, step, [a, b])
         )
 
+    def row_at(self, pointer: Reg, rows: Reg, index: int) -> None:
+        """pointer = what rows[index] is."""
+        self._add(
+            f"ldr {pointer.asm}, {_address(rows, 4 * index, 0)}", f"{pointer.name} = {rows.name}[{index}];"
+        )
+
     def next_row(self, pointer: Reg, rows: Reg) -> None:
         """pointer = what rows points to; rows moves to the next."""
         self._add(f"ldr {pointer.asm}, [{rows.asm}], #4", f"{pointer.name} = *{rows.name}++;")

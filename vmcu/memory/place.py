@@ -22,6 +22,7 @@ from vmcu.memory.puzzle import RESTARTS, Fit, Puzzle, make_puzzle
 
 FINE = 1.025  # end / lower bound above which it is searched longer
 LONGER = 2.5  # by that factor
+PATIENCE = 100  # evaluations without any gain after which the longer search ends
 TINY = 1e-300  # in place of a random number that is zero
 
 
@@ -132,14 +133,20 @@ def _search_longer(puzzle: Puzzle, best: Fit) -> Fit:
     """Goes on with the best there is, where that is still far from the lower bound."""
     if best.end <= puzzle.bound * FINE:
         return best
-    return _move_blocks(puzzle, best, int(puzzle.evaluations * LONGER), Random(3))
+    return _move_blocks(puzzle, best, int(puzzle.evaluations * LONGER), Random(3), PATIENCE)
 
 
-def _move_blocks(puzzle: Puzzle, current: Fit, evaluations: int, random: Random) -> Fit:
-    """Moves blocks that stick out, and some others, forward; keeps what is not worse."""
-    count = len(puzzle.blocks)
-    for _ in range(evaluations):
-        if current.end <= puzzle.bound:
+def _move_blocks(
+    puzzle: Puzzle, current: Fit, evaluations: int, random: Random, patience: float = inf
+) -> Fit:
+    """Moves blocks that stick out, and some others, forward; keeps what is not worse.
+
+    Args:
+        patience: evaluations without any gain after which it ends.
+    """
+    count, gained = len(puzzle.blocks), 0
+    for n in range(evaluations):
+        if current.end <= puzzle.bound or n - gained > patience:
             break
         limit = max(puzzle.bound, current.end - random.choice((1, 200, 500, 1000)))
         guilty = [i for i in range(count) if current.addresses[i] + puzzle.sizes[i] > limit]
@@ -150,5 +157,6 @@ def _move_blocks(puzzle: Puzzle, current: Fit, evaluations: int, random: Random)
             trial.insert(random.randrange(position + 1), trial.pop(position))
         found = puzzle.refit(trial, current.high, current, lambda: -inf)
         if found is not None:
+            gained = n if found.end < current.end else gained
             current = found
     return current

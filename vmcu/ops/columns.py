@@ -52,7 +52,7 @@ class Columns:
 
         Keys: first: C expression of the first column that pixel `col` of the output reads, and pixel: of
         where the tap (ky, kx) lies, in terms of its column `x`, or of `tile[kx]` and `at[kx]` where
-        `tiles` > 1; padded_cols: x has to be compared with 0 and in_cols; tile_cols: of an input tile.
+        `tiles` > 1; start: the column that pixel 0 reads first, unless the tile decides; padded_cols: x has to be compared with 0 and in_cols; tile_cols: of an input tile.
         """
         both = x.tiles == out.tiles > 1
         left, right = self._neighbours(x, out) if both else (0, 0)
@@ -61,10 +61,10 @@ class Columns:
             col = f"(row % {out.tiles} * {out.segment_cols} + col)"
         if x.tiles > 1:
             tiles = left + 1 + right if both else x.tiles
-        shift = left * x.segment_cols - self.pad
+        start = left * x.segment_cols - self.pad
         first = col if self.stride == 1 else f"{col} * {self.stride}"
-        if shift:
-            first += f" {'+' if shift > 0 else '-'} {abs(shift)}"
+        if start:
+            first += f" {'+' if start > 0 else '-'} {abs(start)}"
         padded = self.pads(x, out) and not both
         pixel = f"in[ky] + {'x' if padded else f'(first + kx * {self.dilation})'} * {x.channels}"
         if tiles > 1:
@@ -73,6 +73,7 @@ class Columns:
             "in_cols": x.cols,
             "out_cols": out.segment_cols,
             "first": first,
+            "start": start,
             "pixel": pixel,
             "kernel_w": self.kernel,
             "dilation": self.dilation,

@@ -287,325 +287,203 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *we
     }
 }
 
-/* Four channels at a time of one pixel, tap by tap. */
+/* A 3x3 filter along a row, stride 1, 2 outputs from 3 x 2 columns of 4, channel by channel. */
 #if defined(VMCU_THUMB2_DSP)
-VMCU_NAKED static void filter_taps_1(
-    const int8_t *const *taps_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    int8_t *out_ VMCU_UNUSED, int32_t channel_ VMCU_UNUSED,
-    const int8_t *const *taps_end_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
+VMCU_NAKED static void slide_1(
+    const int8_t *const *in_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
+    const int32_t *weightss_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED,
+    int32_t bias_ VMCU_UNUSED, int32_t multiplier_ VMCU_UNUSED, int32_t add_ VMCU_UNUSED,
+    const int8_t *stop_ VMCU_UNUSED, int32_t channel_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
-        "ldr r1, [sp, #4]\n"
-        "ldr r2, [sp, #12]\n"
+        "ldr r3, [sp, #4]\n"
+        "ldr r12, [sp, #8]\n"
         "1:\n"
-        "ldm r1!, {r4, r5, r6, r7}\n"
-        "ldr r0, [sp, #0]\n"
-        "2:\n"
-        "ldm r1!, {r10, r11, lr}\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r4, r8, r10, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, r10, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, r11, ror #8\n"
-        "sxtb16 r11, r11\n"
-        "smlabb r4, r8, r11, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, r11, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, lr, ror #8\n"
-        "sxtb16 lr, lr\n"
-        "smlabb r4, r8, lr, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, lr, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldm r1!, {r10, r11, lr}\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r4, r8, r10, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, r10, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, r11, ror #8\n"
-        "sxtb16 r11, r11\n"
-        "smlabb r4, r8, r11, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, r11, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, lr, ror #8\n"
-        "sxtb16 lr, lr\n"
-        "smlabb r4, r8, lr, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, lr, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldm r1!, {r10, r11, lr}\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r4, r8, r10, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, r10, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, r11, ror #8\n"
-        "sxtb16 r11, r11\n"
-        "smlabb r4, r8, r11, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, r11, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldr r3, [r0], #4\n"
-        "ldr r8, [r3, r2]\n"
-        "sxtb16 r9, r8, ror #8\n"
-        "sxtb16 r8, r8\n"
-        "sxtb16 r12, lr, ror #8\n"
-        "sxtb16 lr, lr\n"
-        "smlabb r4, r8, lr, r4\n"
-        "smlabb r5, r9, r12, r5\n"
-        "smlatt r6, r8, lr, r6\n"
-        "smlatt r7, r9, r12, r7\n"
-        "ldr r12, [sp, #52]\n"
-        "cmp r0, r12\n"
-        "bne 2b\n"
-        "add r2, r2, #4\n"
-        "ldr lr, [sp, #8]\n"
-        "lsl r4, r4, #1\n"
-        "ldm r1!, {r8, r9, r10}\n"
-        "add r11, r9, r4, asr #31\n"
-        "smmlar r4, r4, r8, r11\n"
-        "asr r4, r4, r10\n"
+        "ldm r12!, {r4, r5, r6}\n"
+        "str r4, [sp, #52]\n"
+        "str r5, [sp, #56]\n"
+        "str r6, [sp, #60]\n"
+        "ldm r12!, {r7, r8, r9, r10, r11}\n"
+        "str r12, [sp, #8]\n"
+        "ldr r12, [sp, #0]\n"
+        "ldr lr, [sp, #68]\n"
+        "ldr r0, [r12]\n"
+        "add r0, r0, lr\n"
+        "ldr r1, [r12, #12]\n"
+        "add r1, r1, lr\n"
+        "ldr r2, [r12, #24]\n"
+        "add r2, r2, lr\n"
+        "ldrsb r12, [r0, #4]\n"
+        "ldrsb lr, [r1, #4]\n"
+        "pkhbt r12, r12, lr, lsl #16\n"
+        "ldrsb lr, [r2, #4]\n"
+        "ldr r4, [sp, #52]\n"
+        "smlad r4, r12, r7, r4\n"
+        "smlabb r4, lr, r10, r4\n"
+        "ldr r12, [sp, #0]\n"
+        "ldr lr, [sp, #68]\n"
+        "ldr r0, [r12, #4]\n"
+        "add r0, r0, lr\n"
+        "ldr r1, [r12, #16]\n"
+        "add r1, r1, lr\n"
+        "ldr r2, [r12, #28]\n"
+        "add r2, r2, lr\n"
+        "ldrsb r12, [r0], #4\n"
+        "ldrsb lr, [r1], #4\n"
+        "pkhbt r12, r12, lr, lsl #16\n"
+        "ldrsb lr, [r2], #4\n"
+        "ldr r5, [sp, #52]\n"
+        "smlad r4, r12, r8, r4\n"
+        "smlabt r4, lr, r10, r4\n"
+        "smlad r5, r12, r7, r5\n"
+        "smlabb r5, lr, r10, r5\n"
+        "ldrsb r12, [r0], #4\n"
+        "ldrsb lr, [r1], #4\n"
+        "pkhbt r12, r12, lr, lsl #16\n"
+        "ldrsb lr, [r2], #4\n"
+        "smlad r4, r12, r9, r4\n"
+        "smlabt r4, lr, r11, r4\n"
+        "smlad r5, r12, r8, r5\n"
+        "smlabt r5, lr, r10, r5\n"
+        "ldrd r12, lr, [sp, #56]\n"
+        "add lr, lr, r4, asr #31\n"
+        "smmlar r4, r4, r12, lr\n"
+        "asr r4, r4, r11\n"
         "ssat r4, #8, r4\n"
-        "strb r4, [lr], #1\n"
-        "lsl r5, r5, #1\n"
-        "ldm r1!, {r8, r9, r10}\n"
-        "add r11, r9, r5, asr #31\n"
-        "smmlar r5, r5, r8, r11\n"
-        "asr r5, r5, r10\n"
+        "strb r4, [r3], #4\n"
+        "ldr r12, [sp, #0]\n"
+        "ldr lr, [sp, #68]\n"
+        "ldr r0, [r12, #8]\n"
+        "add r0, r0, lr\n"
+        "ldr r1, [r12, #20]\n"
+        "add r1, r1, lr\n"
+        "ldr r2, [r12, #32]\n"
+        "add r2, r2, lr\n"
+        "ldrsb r12, [r0], #4\n"
+        "ldrsb lr, [r1], #4\n"
+        "pkhbt r12, r12, lr, lsl #16\n"
+        "ldrsb lr, [r2], #4\n"
+        "smlad r5, r12, r9, r5\n"
+        "smlabt r5, lr, r11, r5\n"
+        "ldrd r12, lr, [sp, #56]\n"
+        "add lr, lr, r5, asr #31\n"
+        "smmlar r5, r5, r12, lr\n"
+        "asr r5, r5, r11\n"
         "ssat r5, #8, r5\n"
-        "strb r5, [lr], #1\n"
-        "lsl r6, r6, #1\n"
-        "ldm r1!, {r8, r9, r10}\n"
-        "add r11, r9, r6, asr #31\n"
-        "smmlar r6, r6, r8, r11\n"
-        "asr r6, r6, r10\n"
-        "ssat r6, #8, r6\n"
-        "strb r6, [lr], #1\n"
-        "lsl r7, r7, #1\n"
-        "ldm r1!, {r8, r9, r10}\n"
-        "add r11, r9, r7, asr #31\n"
-        "smmlar r7, r7, r8, r11\n"
-        "asr r7, r7, r10\n"
-        "ssat r7, #8, r7\n"
-        "strb r7, [lr], #1\n"
-        "str lr, [sp, #8]\n"
-        "ldr r3, [sp, #56]\n"
-        "cmp r1, r3\n"
+        "strb r5, [r3], #4\n"
+        "sub r3, r3, #7\n"
+        "ldr lr, [sp, #68]\n"
+        "add lr, lr, #1\n"
+        "str lr, [sp, #68]\n"
+        "ldr r12, [sp, #8]\n"
+        "ldr lr, [sp, #12]\n"
+        "cmp r12, lr\n"
         "bne 1b\n"
         "add sp, #16\n"
         "pop {r4-r11, pc}\n"
     );
 }
 #else
-static void filter_taps_1(
-    const int8_t *const *taps_, const int32_t *weightss_, int8_t *out_, int32_t channel_,
-    const int8_t *const *taps_end_, const int32_t *weights_ends_)
+static void slide_1(
+    const int8_t *const *in_, int8_t *out_, const int32_t *weightss_, const int32_t *weights_ends_,
+    int32_t bias_, int32_t multiplier_, int32_t add_, const int8_t *stop_, int32_t channel_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
-    int32_t acc0, acc1, acc2, acc3, index, a, b, n;
-    int32_t k0, k1, k2, m, add, shift, sign;
-    const int8_t *w, *x;
+    int32_t acc0, acc1, acc2, k0, k1, k2, k3, k4;
+    int32_t channel, a, b, m, addend;
+    const int8_t *x0, *x1, *x2, *w;
     int8_t *to;
-    const int8_t *const *row;
+    const int8_t *const *table;
+    (void)stop_;
+    to = out_;
     w = weights_;
-    index = channel_;
     do {
-        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
-        row = taps_;
-        do {
-            k0 = vmcu_load(w); k1 = vmcu_load(w + 4); k2 = vmcu_load(w + 8); w += 12;
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k0, 8);
-            k0 = vmcu_sxtb16(k0, 0);
-            acc0 = vmcu_smlabb(a, k0, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k0, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k1, 8);
-            k1 = vmcu_sxtb16(k1, 0);
-            acc0 = vmcu_smlabb(a, k1, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k1, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k2, 8);
-            k2 = vmcu_sxtb16(k2, 0);
-            acc0 = vmcu_smlabb(a, k2, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k2, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-            k0 = vmcu_load(w); k1 = vmcu_load(w + 4); k2 = vmcu_load(w + 8); w += 12;
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k0, 8);
-            k0 = vmcu_sxtb16(k0, 0);
-            acc0 = vmcu_smlabb(a, k0, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k0, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k1, 8);
-            k1 = vmcu_sxtb16(k1, 0);
-            acc0 = vmcu_smlabb(a, k1, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k1, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k2, 8);
-            k2 = vmcu_sxtb16(k2, 0);
-            acc0 = vmcu_smlabb(a, k2, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k2, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-            k0 = vmcu_load(w); k1 = vmcu_load(w + 4); k2 = vmcu_load(w + 8); w += 12;
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k0, 8);
-            k0 = vmcu_sxtb16(k0, 0);
-            acc0 = vmcu_smlabb(a, k0, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k0, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k1, 8);
-            k1 = vmcu_sxtb16(k1, 0);
-            acc0 = vmcu_smlabb(a, k1, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k1, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-            x = *row++;
-            a = vmcu_load(x + index);
-            b = vmcu_sxtb16(a, 8);
-            a = vmcu_sxtb16(a, 0);
-            n = vmcu_sxtb16(k2, 8);
-            k2 = vmcu_sxtb16(k2, 0);
-            acc0 = vmcu_smlabb(a, k2, acc0);
-            acc1 = vmcu_smlabb(b, n, acc1);
-            acc2 = vmcu_smlatt(a, k2, acc2);
-            acc3 = vmcu_smlatt(b, n, acc3);
-        } while (row != taps_end_);
-        index = vmcu_add(index, 4);
-        to = out_;
-        acc0 = vmcu_shl(acc0, 1);
-        m = vmcu_load(w); add = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
-        sign = vmcu_add(add, acc0 >> 31);
-        acc0 = vmcu_smmlar(acc0, m, sign);
-        acc0 = acc0 >> (shift & 255);
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); w += 12;
+        bias_ = acc0;
+        multiplier_ = acc1;
+        add_ = acc2;
+        k0 = vmcu_load(w); k1 = vmcu_load(w + 4); k2 = vmcu_load(w + 8); k3 = vmcu_load(w + 12); k4 = vmcu_load(w + 16); w += 20;
+        weights_ = w;
+        table = in_;
+        channel = channel_;
+        x0 = table[0];
+        x0 += channel;
+        x1 = table[3];
+        x1 += channel;
+        x2 = table[6];
+        x2 += channel;
+        a = x0[4];
+        b = x1[4];
+        a = vmcu_lows(a, b);
+        b = x2[4];
+        acc0 = bias_;
+        acc0 = vmcu_smlad(a, k0, acc0);
+        acc0 = vmcu_smlabb(b, k3, acc0);
+        table = in_;
+        channel = channel_;
+        x0 = table[1];
+        x0 += channel;
+        x1 = table[4];
+        x1 += channel;
+        x2 = table[7];
+        x2 += channel;
+        a = *x0; x0 += 4;
+        b = *x1; x1 += 4;
+        a = vmcu_lows(a, b);
+        b = *x2; x2 += 4;
+        acc1 = bias_;
+        acc0 = vmcu_smlad(a, k1, acc0);
+        acc0 = vmcu_smlabt(b, k3, acc0);
+        acc1 = vmcu_smlad(a, k0, acc1);
+        acc1 = vmcu_smlabb(b, k3, acc1);
+        a = *x0; x0 += 4;
+        b = *x1; x1 += 4;
+        a = vmcu_lows(a, b);
+        b = *x2; x2 += 4;
+        acc0 = vmcu_smlad(a, k2, acc0);
+        acc0 = vmcu_smlabt(b, k4, acc0);
+        acc1 = vmcu_smlad(a, k1, acc1);
+        acc1 = vmcu_smlabt(b, k3, acc1);
+        m = multiplier_; addend = add_;
+        addend = vmcu_add(addend, acc0 >> 31);
+        acc0 = vmcu_smmlar(acc0, m, addend);
+        acc0 = acc0 >> (k4 & 255);
         acc0 = vmcu_ssat8(acc0, 0);
-        vmcu_store_byte(to, acc0); to += 1;
-        acc1 = vmcu_shl(acc1, 1);
-        m = vmcu_load(w); add = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
-        sign = vmcu_add(add, acc1 >> 31);
-        acc1 = vmcu_smmlar(acc1, m, sign);
-        acc1 = acc1 >> (shift & 255);
+        vmcu_store_byte(to, acc0); to += 4;
+        table = in_;
+        channel = channel_;
+        x0 = table[2];
+        x0 += channel;
+        x1 = table[5];
+        x1 += channel;
+        x2 = table[8];
+        x2 += channel;
+        a = *x0; x0 += 4;
+        b = *x1; x1 += 4;
+        a = vmcu_lows(a, b);
+        b = *x2; x2 += 4;
+        acc1 = vmcu_smlad(a, k2, acc1);
+        acc1 = vmcu_smlabt(b, k4, acc1);
+        m = multiplier_; addend = add_;
+        addend = vmcu_add(addend, acc1 >> 31);
+        acc1 = vmcu_smmlar(acc1, m, addend);
+        acc1 = acc1 >> (k4 & 255);
         acc1 = vmcu_ssat8(acc1, 0);
-        vmcu_store_byte(to, acc1); to += 1;
-        acc2 = vmcu_shl(acc2, 1);
-        m = vmcu_load(w); add = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
-        sign = vmcu_add(add, acc2 >> 31);
-        acc2 = vmcu_smmlar(acc2, m, sign);
-        acc2 = acc2 >> (shift & 255);
-        acc2 = vmcu_ssat8(acc2, 0);
-        vmcu_store_byte(to, acc2); to += 1;
-        acc3 = vmcu_shl(acc3, 1);
-        m = vmcu_load(w); add = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
-        sign = vmcu_add(add, acc3 >> 31);
-        acc3 = vmcu_smmlar(acc3, m, sign);
-        acc3 = acc3 >> (shift & 255);
-        acc3 = vmcu_ssat8(acc3, 0);
-        vmcu_store_byte(to, acc3); to += 1;
-        out_ = to;
+        vmcu_store_byte(to, acc1); to += 4;
+        to -= 7;
+        channel = channel_;
+        channel = vmcu_add(channel, 1);
+        channel_ = channel;
+        w = weights_;
     } while (w != weights_end_);
 }
 #endif
 
-static void taps_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
+static void slide_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
-    int32_t col;
-    for (col = 0; col < 2; col++) {
-        const int8_t *taps[9];
-        int32_t first = col + 1;
-        int32_t ky, kx, t = 0;
-        int32_t tile[3], at[3];
-        for (kx = 0; kx < 3; kx++) {
-            at[kx] = first + kx * 1;
-            tile[kx] = 0;
-            while (at[kx] >= 2) {
-                at[kx] -= 2;
-                tile[kx]++;
-            }
-        }
-        for (ky = 0; ky < 3; ky++) {
-            for (kx = 0; kx < 3; kx++) {
-                taps[t++] = in[ky * 3 + tile[kx]] + at[kx] * 4;
-            }
-        }
-        filter_taps_1(taps, weights, out + col * 4, 0, taps + 9, weights + 25);
-    }
+    slide_1(in, out, weights, weights + 32, 0, 0, 0, out, 0);
 }
 
 /* Two rows, scaled and added as TFLite Micro does; shifts 1 and 19. */
@@ -1065,7 +943,7 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
                 }
             }
         }
-        taps_dsp_1(in, out, s1_weights);
+        slide_dsp_1(in, out, s1_weights);
         VMCU_DONE(1U, row, out, 8U);
     }
 }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.depthwise import (
     LANES,
+    Planes,
     best_planes,
     fill_planes,
     filter_planes,
@@ -101,25 +102,34 @@ def depthwise_kernels(
         pad_value=pad_value,
         rescale=rescale,
     )
-    if where["tiles"] != 1 or uses_row or where["dilation"] != 1 or g is None or compact:
-        return (by_taps,) if weights.dtype == np.int8 else ()
-    sliding = _sliding(weights, scaled, where, stride, pad, pad_value)
+    narrow = weights.dtype == np.int8  # taps are read from bytes
+    if compact or uses_row or where["dilation"] != 1:
+        return (by_taps,) if narrow else ()
+    found = [by_taps] if narrow else []
+    sliding = _sliding(weights, scaled, where, stride, pad_value)
+    if sliding:
+        found.append(sliding)
+    if where["tiles"] == 1 and g is not None:
+        found.append(_planes(weights, scaled, g))
+    found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
+    return tuple(k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i]))
+
+
+def _planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) -> Kernel:
+    """The kernel that writes planes first."""
+    channels, kh, _ = weights.shape
+    groups = -(-channels // LANES)
     fill, filtered = fill_planes(g), filter_planes(g, LANES)
-    words = 1 + kh * len(g.group.taps) + rescale.words
-    by_planes = Kernel(
+    words = 1 + kh * len(g.group.taps) + scaled.rescale.words
+    return Kernel(
         "planes_dsp",
         {"channels": channels, "last_channel": channels - LANES, "kernel_h": kh, "words": words},
         (ConstArray("weights", partial(pack_planes, weights, scaled, g), "weights"),),
-        pad_value=pad_value,
+        pad_value=g.pad_value,
         scratch_bytes=g.scratch_bytes,
         functions={"fill": fill.function, "filter": filtered.function},
-        instructions=PER_ROW + len(starts) * (fill.instructions + filtered.instructions + PER_GROUP),
+        instructions=PER_ROW + groups * (fill.instructions + filtered.instructions + PER_GROUP),
     )
-    found = [by_planes, *([sliding] if sliding else [])]
-    if weights.dtype == np.int8:  # taps are read from bytes
-        found.append(by_taps)
-    found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
-    return tuple(k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i]))
 
 
 def _sliding(
@@ -127,20 +137,14 @@ def _sliding(
     scaled: Scaled,
     where: Mapping[str, object],
     stride: int,
-    pad: int,
     pad_value: int,
 ) -> Kernel | None:
     """The kernel of 3x3 filters (`sliding.py`)."""
     channels, kh, kw = weights.shape
-    g = Slide(
-        stride,
-        pad,
-        int(str(where["in_cols"])),
-        int(str(where["out_cols"])),
-        channels,
-        pad_value,
-        scaled.rescale,
+    start, tiles, tile_cols, out_cols = (
+        int(str(where[k])) for k in ("start", "tiles", "tile_cols", "out_cols")
     )
+    g = Slide(stride, start, tiles, tile_cols, out_cols, channels, pad_value, scaled.rescale)
     if (kh, kw) != (KERNEL, KERNEL) or not g.usable:
         return None
     routine = slide(g, channels)

@@ -4,6 +4,8 @@ The three bytes of a column are loaded once. PKHBT joins the upper two, so that 
 a multiplication of its own. A column serves all outputs that meet it at once: their sums, three or with a stride of 2 two of them, are in
 registers and take turns. So a pixel costs 3 loads, a PKHBT and 6 multiplications (stride 2: 6, 2 and 6), and its requantisation.
 
+Rows may be cut into tiles: then the pointers of the next tile are fetched where the row goes over to it, for every channel again.
+
 All 14 registers are taken: three rows, the output, sums, five words of weights, two of data. Starting value, multiplier and addend of the
 channel wait on the stack; the shift of `tflm` is the lowest byte of the last word of weights, where ASR looks for it.
 """
@@ -31,16 +33,19 @@ class Slide:
     """Geometry of one output row.
 
     Attributes:
-        stride, pad: of columns; padding to the left.
-        in_cols, out_cols: columns.
+        stride: of columns.
+        start: the first column that the first output reads.
+        tiles, tile_cols: of an input row; columns outside all of them are padding.
+        out_cols: columns that are computed.
         channels: distance of two pixels in all rows, bytes.
         pad_value: content of the padding.
         rescale: of the sums.
     """
 
     stride: int
-    pad: int
-    in_cols: int
+    start: int
+    tiles: int
+    tile_cols: int
     out_cols: int
     channels: int
     pad_value: int
@@ -59,7 +64,7 @@ class Slide:
     @property
     def usable(self) -> bool:
         """Do offsets and registers reach?"""
-        return self.stride in (1, 2) and self.pad < KERNEL and self.period * self.channels <= FAR
+        return self.stride in (1, 2) and self.start > -KERNEL and self.period * self.channels <= FAR
 
     @property
     def words(self) -> int:
@@ -68,25 +73,33 @@ class Slide:
 
     def met(self, column: int) -> list[tuple[int, int]]:
         """Outputs that an input column meets, each with the column of the filter there; the oldest first."""
-        found = [(*divmod(column + self.pad - k, self.stride), k) for k in reversed(range(KERNEL))]
+        found = [(*divmod(column - self.start - k, self.stride), k) for k in reversed(range(KERNEL))]
         return [(out, k) for out, rest, k in found if rest == 0 and 0 <= out < self.out_cols]
 
     @property
     def columns(self) -> range:
         """All that are met, those of the padding too."""
-        return range(-self.pad, (self.out_cols - 1) * self.stride + KERNEL - self.pad)
+        return range(self.start, self.start + (self.out_cols - 1) * self.stride + KERNEL)
+
+    def is_real(self, column: int) -> bool:
+        """Is it no padding?"""
+        return 0 <= column < self.tiles * self.tile_cols
 
     def is_inner(self, column: int) -> bool:
         """Is it no padding, and does it meet as many outputs as any?"""
-        wanted = [k for k in range(KERNEL) if (column + self.pad - k) % self.stride == 0]
-        return 0 <= column < self.in_cols and len(self.met(column)) == len(wanted)
+        wanted = [k for k in range(KERNEL) if (column - self.start - k) % self.stride == 0]
+        return self.is_real(column) and len(self.met(column)) == len(wanted)
 
     @property
     def loop(self) -> tuple[int, int]:
-        """The first column of a loop, and how often it runs: 0 where two turns or fewer are left."""
+        """The first column of a loop, in one tile, and how often it runs: 0 where two turns or fewer are left."""
         inner = [c for c in self.columns if self.is_inner(c)]
-        first = next((c for c in inner if (c + self.pad) % self.stride == 0), 0)
-        turns = (inner[-1] + 1 - first) // self.period if inner else 0
+        found = [(0, 0)]
+        for tile in range(self.tiles):
+            here = [c for c in inner if c // self.tile_cols == tile]
+            first = next((c for c in here if (c - self.start) % self.stride == 0), 0)
+            found.append((first, (here[-1] + 1 - first) // self.period if here else 0))
+        first, turns = max(found, key=lambda loop: loop[1])
         return first, turns if turns > 2 else 0
 
 
@@ -107,10 +120,15 @@ class _Walk:
         at, self._ahead = self._ahead, self._ahead + self._pixel
         return at, 0
 
-    def skip(self) -> None:
-        """Goes on to the next pixel."""
-        self.moved += self._pixel
-        self._ahead += self._pixel
+    def skip(self, pixels: int = 1) -> None:
+        """Goes on to the next pixel, or by several."""
+        self.moved += pixels * self._pixel
+        self._ahead += pixels * self._pixel
+
+    def start(self, pixels: int) -> None:
+        """The pointer has been set to a first pixel; goes on by some."""
+        self._ahead = self.moved = 0
+        self.skip(pixels)
 
     def catch_up(self) -> None:
         """The pointer moves to the pixel."""
@@ -134,24 +152,30 @@ def _move(p: Program, pointer: Reg, by: int) -> None:
 def slide(g: Slide, channels: int) -> Routine:
     """Computes all channels of an output row.
 
-    The function is f(row0, row1, row2, out, weights, weights_end, bias, multiplier, add, stop): bias, multiplier and stop, and
-    in `tflm` add, are variables of its own.
+    The function is f(in, out, weights, weights_end, bias, multiplier, add, stop, channel): pointers to the tiles of three rows, and the
+    first channel. Bias, multiplier and stop, and in `tflm` add, are variables of its own.
     """
     p = Program(
         "slide",
-        [f"A 3x3 filter along a row of {g.in_cols}x{g.channels}, stride {g.stride}, channel by channel."],
         [
-            *((f"row{i}", "const int8_t *") for i in range(KERNEL)),
-            *(("out", "int8_t *"), ("weights", "const int32_t *"), ("weights_end", "const int32_t *")),
+            f"A 3x3 filter along a row, stride {g.stride}, {g.out_cols} outputs from {g.tiles} x {g.tile_cols} columns "
+            f"of {g.channels}, channel by channel."
+        ],
+        [
+            *(("in", "const int8_t *const *"), ("out", "int8_t *")),
+            *(("weights", "const int32_t *"), ("weights_end", "const int32_t *")),
             *((name, "int32_t") for name in ("bias", "multiplier", "add")),
-            ("stop", "const int8_t *"),
+            *(("stop", "const int8_t *"), ("channel", "int32_t")),
         ],
     )
     rows = [p.source(f"x{i}", i) for i in range(KERNEL)]
     out, acc, k = p.target("to", 3), p.numbers("acc", (4, 5, 6)), p.numbers("k", (7, 8, 9, 10, 11))
     w, w_stop = p.source("w", 12), p.source("w_stop", 13)
-    for i, row in enumerate(rows):
-        p.get(row, f"row{i}")
+    if g.tiles == 1:
+        table = p.rows("table", 12)
+        p.get(table, "in")
+        for i, row in enumerate(rows):
+            p.row_at(row, table, i)
     p.get(out, "out")
     p.get(w, "weights")
     with p.until("channel", w, "weights_end", w_stop):
@@ -162,6 +186,11 @@ def slide(g: Slide, channels: int) -> Routine:
         p.load_all(k, w)
         p.put("weights", w)
         turns = _row(p, g, rows, out, acc, k)
+        if g.tiles > 1:
+            channel = p.number("channel", 13)
+            p.get(channel, "channel")
+            p.add_number(channel, 1)
+            p.put("channel", channel)
         p.get(w, "weights")
     return Routine(p.function(), p.count({"channel": channels, "turn": channels * turns}))
 
@@ -170,10 +199,21 @@ def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], 
     """One channel of all pixels; returns how often the loop runs."""
     walks, to = [_Walk(p, row, g.channels) for row in rows], _Walk(p, out, g.channels)
     first, turns = g.loop
+    at = -1  # the tile that the pointers are in
+
+    def enter(c: int) -> None:
+        nonlocal at
+        if at != c // g.tile_cols:
+            at = c // g.tile_cols
+            if g.tiles > 1:
+                _enter(p, g, at, rows)
+            for walk in walks:
+                walk.start(c % g.tile_cols)
 
     def column(c: int) -> None:
         met = g.met(c)
-        if 0 <= c < g.in_cols:
+        if g.is_real(c):
+            enter(c)
             if not met:
                 for walk in walks:
                     walk.skip()
@@ -196,6 +236,7 @@ def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], 
         if c not in inside:
             column(c)
         elif c == first:
+            enter(c)
             for walk in (*walks, to):
                 walk.catch_up()
             stop = p.source("x_end", 12)
@@ -207,11 +248,21 @@ def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], 
                     column(inner)
                 for walk in (*walks, to):
                     walk.catch_up()
-            for walk, at in zip((*walks, to), before, strict=True):
-                walk.moved = at + (walk.moved - at) * turns
-    for walk in (*walks, to):
+            for walk, moved in zip((*walks, to), before, strict=True):
+                walk.moved = moved + (walk.moved - moved) * turns
+    for walk in (*walks, to) if g.tiles == 1 else (to,):
         walk.back()
     return turns
+
+
+def _enter(p: Program, g: Slide, tile: int, rows: list[Reg]) -> None:
+    """The pointers to this channel of a tile of three rows."""
+    table, channel = p.rows("table", 12), p.number("channel", 13)
+    p.get(table, "in")
+    p.get(channel, "channel")
+    for i, row in enumerate(rows):
+        p.row_at(row, table, i * g.tiles + tile)
+        p.advance(row, channel)
 
 
 def _load(p: Program, g: Slide, walks: list[_Walk], rows: list[Reg]) -> None:

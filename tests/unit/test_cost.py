@@ -64,7 +64,7 @@ def test_layer_by_layer_is_cheapest(core: str) -> None:
 def test_every_core_has_rates_and_an_unknown_one_counts_as_a_cortex_m4() -> None:
     assert {t.core for t in list_targets()} <= set(INSTRUCTION_SET)
     assert set(INSTRUCTION_SET.values()) == set(RATES)
-    assert estimate(LAYERS, "cortex-m85") == estimate(LAYERS, "cortex-m4")
+    assert estimate(LAYERS, "cortex-m99") == estimate(LAYERS, "cortex-m4")
 
 
 def test_rates_are_of_kernels_there_are() -> None:

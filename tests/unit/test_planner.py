@@ -167,7 +167,7 @@ def test_below_the_smallest() -> None:
     for words in (
         f"the smallest of {len(found)} plans holds {made.plan.lower_bound_bytes:,} bytes in step ",
         f"allow at least --ram {least}, or ",
-        "take a larger board, nucleo-f411re (131,072 bytes of RAM, 524,288 of flash)",
+        "take a larger board, microbit (16,384 bytes of RAM, 262,144 of flash)",
         f"--stream-input makes the pool {streams:,}, {enough}" if streams < least else "",
     ):
         assert words in problem.fix

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from serial.tools import list_ports
 
-from vmcu.board.client import RUN_SECONDS, Client, StepTicks
+from vmcu.board.client import ANSWER_SECONDS, RUN_SECONDS, Client, StepTicks
 from vmcu.board.emulated import EmulatedBoard
 from vmcu.board.fault import Fault, explain_fault
 from vmcu.board.firmware import BoardFirmware, build_board, build_id
@@ -24,6 +24,7 @@ from vmcu.toolchain import Compiler
 
 EMULATED = "emulated"  # as a port: vmcu starts QEMU itself
 READY_SECONDS = 20.0  # until an emulated board says READY
+EMULATED_SECONDS = 5.0  # until an emulated board answers: this machine may be busy with others
 CALL_INSTRUCTIONS = 2  # of the function that `Info.empty_ticks` was measured with
 
 
@@ -197,6 +198,7 @@ def _opened(
         client = Client(
             link,
             lambda fault: _explain(model, fault, firmware, known[0] if known else None),
+            answer_seconds=EMULATED_SECONDS if firmware else ANSWER_SECONDS,
             ready_seconds=ready_seconds,
         )
         known.append(client.info)

@@ -19,10 +19,11 @@ from vmcu.errors import Exit, VmcuError, fail, internal
 from vmcu.fit import Limits, check_fit
 from vmcu.ir.graph import Array
 from vmcu.ir.quantized import Numerics, QuantizedGraph
+from vmcu.ir.tuning import Tuning
 from vmcu.picture.page import report_html
 from vmcu.pipeline import Compiled, compile_graph, compile_schedule, load
 from vmcu.planning.choose import Optimise, wished
-from vmcu.planning.tuning import Tuning, learn, variants
+from vmcu.planning.tuning import learn, variants
 from vmcu.profile import conditions_of, from_emulator, make_profile
 from vmcu.regions import choose_regions, memory_script
 from vmcu.report import Measured, make_report

@@ -12,6 +12,7 @@ from vmcu.importer import import_model
 from vmcu.ir.cproject import CProject
 from vmcu.ir.graph import State
 from vmcu.ir.quantized import Numerics, QuantizedGraph
+from vmcu.ir.tuning import Tuning
 from vmcu.memory.check import check
 from vmcu.memory.plan import MemoryPlan, make_plan
 from vmcu.memory.tables import Tables, make_tables
@@ -19,7 +20,6 @@ from vmcu.optimise import drop_dead_channels
 from vmcu.passes import canonicalise
 from vmcu.planning.choose import STACK_ALLOWANCE_BYTES, Choice, Optimise, choose, list_candidates
 from vmcu.planning.cost import DEFAULT_CORE
-from vmcu.planning.tuning import Tuning
 from vmcu.quant.lowering import quantise
 from vmcu.schedule.schedule import Schedule
 from vmcu.schedule.stream_inputs import stream_inputs

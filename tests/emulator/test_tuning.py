@@ -11,9 +11,10 @@ from tiny_project import need
 
 import vmcu
 from vmcu.api import measure_kernels
+from vmcu.ir.tuning import Tuning
 from vmcu.pipeline import load
 from vmcu.planning.cost import estimate
-from vmcu.planning.tuning import Tuning, variants
+from vmcu.planning.tuning import variants
 from vmcu.schedule.schedule import layer_by_layer
 from vmcu.schedule.tiles import tile_columns
 from vmcu.targets import load_target

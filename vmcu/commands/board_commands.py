@@ -14,6 +14,7 @@ from vmcu.board.flash import flash
 from vmcu.board.link import open_link
 from vmcu.board.protocol import SelfTest
 from vmcu.board.session import EMULATED, check_model, connect, find_port
+from vmcu.commands.compiling import compile_model
 from vmcu.commands.options import (
     board_name_option,
     chosen_target,
@@ -24,7 +25,6 @@ from vmcu.commands.options import (
     port_option,
 )
 from vmcu.commands.output import print_json, progress
-from vmcu.commands.run_commands import open_for_run
 from vmcu.errors import Exit, fail
 from vmcu.targets import Target
 
@@ -68,7 +68,7 @@ def flash_command(
             "cannot be flashed", f"--port {EMULATED}", f"`vmcu run --port {EMULATED}` loads the model itself"
         )
     with progress("compiling"):
-        made = open_for_run(model, board, compiler, options)
+        made = compile_model(model, board, compiler, options)
     with tempfile.TemporaryDirectory(prefix="vmcu-") as folder:
         with progress("building the firmware"):
             firmware = made.on_board().build(made.target, Path(folder), hooks=not no_hooks)
@@ -114,7 +114,7 @@ def self_test(
         finally:
             client.close()
     with progress("compiling"):
-        made = open_for_run(model, board, compiler, options)
+        made = compile_model(model, board, compiler, options)
     with connect(made.on_board(), port) as (client, _):
         return _tested(client, as_json)
 

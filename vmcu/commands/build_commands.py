@@ -10,8 +10,8 @@ import click
 
 import vmcu.api
 from vmcu.codegen.names import c_comment
+from vmcu.commands.compiling import compile_model
 from vmcu.commands.options import (
-    chosen_target,
     chosen_target_or_none,
     compiler_option,
     json_option,
@@ -27,6 +27,7 @@ from vmcu.cycles import LABEL, NO_ESTIMATE
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
 from vmcu.ir.quantized import QuantizedGraph
+from vmcu.ir.tuning import Tuning
 from vmcu.memory.plan import is_proven
 from vmcu.picture.curve import MARKER as CURVE_MARKER
 from vmcu.picture.curve import curves_svg
@@ -35,7 +36,6 @@ from vmcu.picture.svg import plan_svg
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.planning.choose import wished
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
-from vmcu.planning.tuning import Tuning
 from vmcu.report import macs_note, placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
 from vmcu.targets import Target, place_flash, place_ram
@@ -256,23 +256,7 @@ def compile_command(
     is missing on this machine is null there. Nothing is written on failure.
     """
     with progress("compiling"):
-        made = vmcu.api.compile(
-            model,
-            chosen_target(target, options),
-            name=options["name"],
-            numerics=options["numerics"],
-            input_shapes=shapes_mapping(options["input_shapes"]),
-            states=states_mapping(options["states"]),
-            stream_inputs=options["stream_inputs"],
-            stream_outputs=options["stream_outputs"],
-            allow_recompute=options["allow_recompute"],
-            optimise=options["optimise"],
-            dead_channels=options["dead_channels"],
-            compiler=compiler,  # type: ignore[arg-type]
-            ram_bytes=options["ram_bytes"],
-            flash_bytes=options["flash_bytes"],
-            tune=options["tune"],
-        )
+        made = compile_model(model, target, compiler, options)
         report = made.make_report(measure=measure)
         made.save(output, report)
     if as_json:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from vmcu.commands.compiling import compile_model
 from vmcu.commands.options import (
     board_options,
     compiler_option,
@@ -19,7 +20,7 @@ from vmcu.commands.options import (
     target_option,
 )
 from vmcu.commands.output import print_json, print_table, progress
-from vmcu.commands.run_commands import open_for_run, read_arrays, single_input
+from vmcu.commands.run_commands import read_arrays, single_input
 from vmcu.errors import Exit, fail
 from vmcu.picture.profile_page import MARKER as PAGE_MARKER
 from vmcu.picture.profile_page import profile_html
@@ -123,7 +124,7 @@ def profile(
     recording = read_recording(power_csv) if power_csv is not None else None
     data = read_arrays(input_path) if input_path else None
     with progress("profiling"):
-        made = open_for_run(model, name, compiler, options)
+        made = compile_model(model, name, compiler, options)
         given = None if data is None else single_input(data, made.compiled.graph)
         if board is None:
             found = made.profile(given, engine=engine, clock_hz=clock_hz, wait_states=wait_states)  # type: ignore[arg-type]

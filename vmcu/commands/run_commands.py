@@ -15,17 +15,15 @@ import numpy as np
 import vmcu.api
 from vmcu.batch import Batch, make_batch, random_batch, unpack
 from vmcu.board.session import run_on_board
+from vmcu.commands.compiling import compile_model
 from vmcu.commands.options import (
     board_options,
-    chosen_target,
     compiler_option,
     engine_option,
     json_option,
     model_argument,
     one_target,
     planning_options,
-    shapes_mapping,
-    states_mapping,
     target_option,
 )
 from vmcu.commands.output import print_json, print_table, progress
@@ -78,27 +76,6 @@ def compile_options(function: Any) -> Any:
     return function
 
 
-def open_for_run(model: Path, target: str, compiler: str, options: dict[str, Any]) -> vmcu.api.Model:
-    """Compiles with the command line's options."""
-    return vmcu.api.compile(
-        model,
-        chosen_target(target, options),
-        name=options["name"],
-        numerics=options["numerics"],
-        input_shapes=shapes_mapping(options["input_shapes"]),
-        states=states_mapping(options["states"]),
-        stream_inputs=options["stream_inputs"],
-        stream_outputs=options["stream_outputs"],
-        allow_recompute=options["allow_recompute"],
-        optimise=options["optimise"],
-        dead_channels=options["dead_channels"],
-        compiler=compiler,  # type: ignore[arg-type]
-        ram_bytes=options["ram_bytes"],
-        flash_bytes=options["flash_bytes"],
-        tune=options["tune"],
-    )
-
-
 @click.command(
     "run",
     epilog="""\b
@@ -141,7 +118,7 @@ def run_command(
     _check_output(output_path)
     data = read_arrays(input_path) if input_path else None
     with progress("compiling"):
-        made = open_for_run(model, name, compiler, options)
+        made = compile_model(model, name, compiler, options)
         graph = made.compiled.graph
         if output_path and output_path.suffix == ".npy" and len(graph.outputs) > 1:
             what = f"{len(graph.outputs)} outputs do not fit one array"
@@ -319,7 +296,7 @@ def verify(
     outputs of all are compared. With --golden the outputs must equal the expected ones, too. Where dead
     channels were left out, outputs and remaining channels must equal those of the whole network.
     """
-    made = open_for_run(model, target, compiler, options)
+    made = compile_model(model, target, compiler, options)
     graph = made.compiled.graph
     expected: Array | None = None
     batch = random_batch(graph, count, seed)

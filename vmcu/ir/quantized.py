@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 from vmcu.errors import internal
 from vmcu.ir.layout import Layout
+from vmcu.ir.tuning import Tuning
 
 if TYPE_CHECKING:
     from vmcu.ops.base import Kernel, QOp
-    from vmcu.planning.tuning import Tuning
 
 Numerics = Literal["onnx", "tflm"]
 Isa = Literal["c", "armv6-m", "armv7-m", "armv7e-m", "armv8.1-m"]

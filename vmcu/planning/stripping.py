@@ -15,12 +15,13 @@ from vmcu.schedule.strips import Strips, chain, cut_strips
 MOST_STRIPS = 8  # one after the other
 MOST_ABREAST = 4  # parts of a strip that advance together
 FINER = 7  # tiles of a strip of the image, at most
+MOST = 2  # schedules: the one with the larger lower bound may have the smaller pool
 WORTH_IT = 0.9  # lower bound / least so far from which the copies, and the tasks to place, pay
 
 
 def stripped(graph: QuantizedGraph, listed: Sequence[Schedule]) -> list[Schedule]:
-    """The schedule in strips with the least lower bound, if that is clearly below all others."""
-    return _least(graph, listed, WORTH_IT, None)
+    """The schedules in strips with the least lower bounds, if those are clearly below all others."""
+    return _least(graph, listed, WORTH_IT, None)[-MOST:]
 
 
 def recomputed(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> list[Schedule]:
@@ -29,12 +30,13 @@ def recomputed(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -
     Args:
         most: multiply-accumulates it may execute, as a multiple of the network's.
     """
-    return _least(graph, listed, 1.0, most) if most > 1 else []
+    return _least(graph, listed, 1.0, most)[-1:] if most > 1 else []
 
 
 def _least(
     graph: QuantizedGraph, listed: Sequence[Schedule], worth_it: float, most: float | None
 ) -> list[Schedule]:
+    """Each with a lower bound below the one before it."""
     rows = [s for s in listed if s.graph.ops == graph.ops and len(s.stages) < len(s.steps)]
     convolutions = chain(graph)
     found: list[Schedule] = []
@@ -53,7 +55,7 @@ def _least(
             if most is not None and executed_macs(schedule) > graph.macs * most:
                 continue
             if lower_bound(schedule) < least:
-                found = [schedule]
+                found.append(schedule)
                 least = lower_bound(schedule)
     return found
 

@@ -24,7 +24,9 @@ from vmcu.toolchain import Compiler
 
 EMULATED = "emulated"  # as a port: vmcu starts QEMU itself
 READY_SECONDS = 20.0  # until an emulated board says READY
-EMULATED_SECONDS = 5.0  # until an emulated board answers: this machine may be busy with others
+PATIENT_SECONDS = (
+    5.0  # until an emulated board answers, or one behind a network: machines may be busy with others
+)
 CALL_INSTRUCTIONS = 2  # of the function that `Info.empty_ticks` was measured with
 
 
@@ -198,7 +200,7 @@ def _opened(
         client = Client(
             link,
             lambda fault: _explain(model, fault, firmware, known[0] if known else None),
-            answer_seconds=EMULATED_SECONDS if firmware else ANSWER_SECONDS,
+            answer_seconds=PATIENT_SECONDS if firmware or port.startswith("socket:") else ANSWER_SECONDS,
             ready_seconds=ready_seconds,
         )
         known.append(client.info)

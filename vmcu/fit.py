@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from vmcu.codegen.names import c_comment
 from vmcu.errors import Exit, Problem, VmcuError
 from vmcu.ir.quantized import QuantizedGraph
-from vmcu.pipeline import Compiled
+from vmcu.pipeline import Compiled, compile_graph
 from vmcu.planning.choose import best_plan, choose, list_candidates
+from vmcu.planning.cost import DEFAULT_CORE
 from vmcu.planning.peak import find_peak
 from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
 from vmcu.schedule.tiles import whole_rows
@@ -99,6 +100,8 @@ def check_fit(compiled: Compiled, target: Target | None, firmware: Firmware | No
         if what == "RAM":
             ways += _streaming(compiled, allowed - (total - project.pool_bytes))
             ways += _recomputing(compiled, allowed - (total - project.pool_bytes))
+        else:
+            ways += _compact(compiled, target, allowed - (total - need.constants))
         if allowed != have or target is None:
             where = f"--{what.lower()} {allowed:,}"
             ways.append(f"allow at least --{what.lower()} {total}")
@@ -167,6 +170,19 @@ def _recomputing(compiled: Compiled, room: int) -> list[str]:
         return []
     enough = "which is enough" if pool <= room else "still too much"
     return [f"--allow-recompute {RECOMPUTE} makes the pool {pool:,}, {enough}"]
+
+
+def _compact(compiled: Compiled, target: Target | None, room: int) -> list[str]:
+    """What --optimize size would do for the constants, if anything; code gets smaller as well."""
+    if compiled.choice is None or compiled.choice.optimise == "size":
+        return []
+    core = target.core if target else DEFAULT_CORE
+    project = compile_graph(_as_given(compiled), optimise="size", core=core).project
+    size = project.weights_bytes + project.tables_bytes
+    if size >= compiled.project.weights_bytes + compiled.project.tables_bytes:
+        return []
+    enough = "which is enough" if size <= room else "and code smaller, too"
+    return [f"--optimize size makes weights and tables {size:,}, {enough}"]
 
 
 def _other_region(target: Target, need: Need) -> list[str]:

@@ -10,9 +10,11 @@ from broken_plans import compiled
 
 from vmcu.errors import Exit, VmcuError
 from vmcu.fit import Limits, check_fit
+from vmcu.pipeline import compile_graph, load
 from vmcu.targets import Region, Target, load_target, with_regions
 from vmcu.toolchain import Compiler, Firmware
 
+MODELS = Path(__file__).parents[2] / "models"
 ONE = compiled("branches")
 POOL = ONE.project.pool_bytes
 CONSTANTS = ONE.project.weights_bytes + ONE.project.tables_bytes
@@ -185,3 +187,18 @@ def test_planning_takes_the_region_in_one_piece() -> None:
     assert Limits().ram(regions()) == POOL + STACK + STATICS - 1
     assert Limits().ram(regions("FAST")) == POOL
     assert Limits(10).ram(regions("FAST")) == 10
+
+
+def test_what_compact_kernels_would_take_is_told() -> None:
+    usual = compile_graph(load(MODELS / "mnist_cnn" / "model.onnx"))
+    small = compile_graph(load(MODELS / "mnist_cnn" / "model.onnx"), optimise="size")
+    need, room = (one.project.weights_bytes + one.project.tables_bytes for one in (usual, small))
+    assert room < need
+    told = f"--optimize size makes weights and tables {room:,}, "
+    for limit, rest in ((need - 1, "which is enough"), (room - 1, "and code smaller, too")):
+        with pytest.raises(VmcuError) as error:
+            check_fit(usual, None, None, Limits(None, limit))
+        assert told + rest in error.value.problems[0].fix
+    with pytest.raises(VmcuError) as error:
+        check_fit(small, None, None, Limits(None, room - 1))
+    assert "--optimize" not in error.value.problems[0].fix

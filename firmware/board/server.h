@@ -44,7 +44,7 @@
 
 #define VMCU_PROFILE_STEPS 32U       /* per PROFILE reply, at most */
 #define VMCU_CALIBRATION_LAPS 16U
-#define VMCU_BYTE_LIMIT_MS 500U      /* between two bytes of a frame */
+#define VMCU_BYTE_LIMIT_MS 10000U    /* between two bytes of a frame; a host that asks again ends a frame sooner */
 #define VMCU_ROWS_LIMIT_MS 2000U     /* for the answer to NEED and GIVE */
 #define VMCU_ROWS_TRIES 5U
 

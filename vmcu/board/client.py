@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vmcu.board.fault import Fault, explain_fault, read_fault
-from vmcu.board.frames import Frame, encode
+from vmcu.board.frames import FRAME_MAX, Frame, encode
 from vmcu.board.link import Link
 from vmcu.board.protocol import (
     DATA_MAX,
@@ -40,6 +40,9 @@ from vmcu.errors import Exit, VmcuError, fail, internal
 T = TypeVar("T")
 TRIES = 5
 ANSWER_SECONDS = 1.0
+FLUSH = bytes(
+    FRAME_MAX
+)  # ends a frame that was cut off on its way: the board takes this for its rest, and drops both
 QUIET_SECONDS = 0.05  # after the last complaint of the board; one burst of noise makes many
 RUN_SECONDS = 120.0
 AGAIN_SECONDS = 3.0  # a run that was accepted is asked for again, in case its result was lost
@@ -260,7 +263,7 @@ class Client:
                 tries += 1
             elif now >= accepted_by:
                 raise self._too_slow(command, limit_seconds or 0.0)
-            self._link.send(data)
+            self._link.send(data if tries <= 1 and accepted_by is None else FLUSH + data)
             wait = self._patience if limit_seconds is None or command == Command.RUN else limit_seconds
             until = now + (AGAIN_SECONDS if accepted_by is not None else wait)
             while (frame := self._link.receive(until)) is not None:

@@ -15,6 +15,7 @@ VERSION = 1
 HEADER = struct.Struct("<2sBBHHI")  # magic, version, command, sequence, payload bytes, session
 CRC_BYTES = 4
 PAYLOAD_MAX = 512
+FRAME_MAX = HEADER.size + PAYLOAD_MAX + CRC_BYTES
 LINE_MAX = 1024  # characters; longer ones are cut
 
 

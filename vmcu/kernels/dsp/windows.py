@@ -189,6 +189,9 @@ def _window_kernel(
         + (columns - edges) * (inner + PER_RUN * kh)
     )
     work += PER_PIXEL * columns if context["part"] else 0
+    farthest = (
+        shape.in_cols * channels - length
+    ) // channels  # column from which a window lies in the row as a whole
     more = {
         "two": two,
         "odd": odd,
@@ -199,9 +202,7 @@ def _window_kernel(
         "runs": apart_runs if apart else kh,
         "run": length,
         "whole": length // WORD * WORD,
-        "inside": "0"
-        if shape.scattered
-        else f"first >= 0 && first <= {(shape.in_cols * channels - length) // channels}",
+        "inside": "0" if shape.scattered or farthest < 0 else f"first >= 0 && first <= {farthest}",
         "apart": apart,
         "copies": copies,
         "halfwords": halfwords,

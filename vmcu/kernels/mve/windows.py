@@ -65,7 +65,8 @@ def window_kernels(
     product = make_product(weights, requant, window)
     if product is None or stride * channels > LONGEST or kw * channels > LONGEST:
         return ()
-    always = where["tiles"] != 1 or where["dilation"] != 1  # copied tap by tap
+    narrow = int(str(where["in_cols"])) < kw  # no window lies in the row as a whole
+    always = where["tiles"] != 1 or where["dilation"] != 1 or narrow  # copied tap by tap
     edges = cols if always else -(-(kw - 1) // stride) if padded else 0
     found = []
     whole = cols + cols % 2

@@ -107,7 +107,9 @@ def _kernel(
     m, kh, kw, channels = weights.shape
     if masked and (int(str(where["out_cols"])) > 1 or m < MOST_CHANNELS or not can_pack(scaled, MASKED_BITS)):
         return None
-    straight = where["tiles"] == 1 and (where["dilation"] == 1 or kw == 1)
+    straight = (
+        where["tiles"] == 1 and (where["dilation"] == 1 or kw == 1) and int(str(where["in_cols"])) >= kw
+    )
     padded, cols = bool(where["padded_cols"]), int(str(where["out_cols"]))
     tapped = padded or not straight
     copied = channels <= MOST_COPIED_CHANNELS and kh * kw * channels <= MOST_COPIED

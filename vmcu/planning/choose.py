@@ -164,8 +164,7 @@ def choose(
 
     Args:
         optimise: "ram": the smallest pool, between equals the fewest estimated instructions; up to 1 % more where other
-            kernels save 10 % of those. "speed": the fewest
-            estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
+            kernels save 10 % of those. "speed": the fewest estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
             with at most `BALANCED` times the estimated instructions that "speed" would take. "size": as "ram"; it is
             `list_candidates` that has compact kernels only.
         pool_limit_bytes: largest pool that fits.

@@ -90,18 +90,6 @@ def depthwise_kernels(
         instructions=PER_ROW
         + out_cols * (one_by_one.instructions * len(starts) // whole + PER_PIXEL + PER_TAP * taps),
     )
-    g = best_planes(
-        kernel_h=kh,
-        kernel_w=kw,
-        stride=stride,
-        pad=pad,
-        in_cols=in_cols,
-        out_cols=out_cols,
-        channels_in=channels,
-        channels_out=channels,
-        pad_value=pad_value,
-        rescale=rescale,
-    )
     narrow = weights.dtype == np.int8  # taps are read from bytes
     if compact or uses_row or where["dilation"] != 1:
         return (by_taps,) if narrow else ()
@@ -109,8 +97,21 @@ def depthwise_kernels(
     sliding = _sliding(weights, scaled, where, stride, pad_value)
     if sliding:
         found.append(sliding)
-    if where["tiles"] == 1 and g is not None:
-        found.append(_planes(weights, scaled, g))
+    if where["tiles"] == 1:
+        g = best_planes(
+            kernel_h=kh,
+            kernel_w=kw,
+            stride=stride,
+            pad=pad,
+            in_cols=in_cols,
+            out_cols=out_cols,
+            channels_in=channels,
+            channels_out=channels,
+            pad_value=pad_value,
+            rescale=rescale,
+        )
+        if g is not None:
+            found.append(_planes(weights, scaled, g))
     found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
     return tuple(k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i]))
 

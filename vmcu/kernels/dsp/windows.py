@@ -189,9 +189,8 @@ def _window_kernel(
         + (columns - edges) * (inner + PER_RUN * kh)
     )
     work += PER_PIXEL * columns if context["part"] else 0
-    farthest = (
-        shape.in_cols * channels - length
-    ) // channels  # column from which a window lies in the row as a whole
+    # The last column from which a window lies in the row as a whole.
+    farthest = (shape.in_cols * channels - length) // channels
     more = {
         "two": two,
         "odd": odd,

@@ -50,25 +50,27 @@ def neighbours(blocks: Sequence[Block]) -> list[Intervals]:
     Returns:
         Per block its others, lows and highs, int64.
     """
-    count = len(blocks)
     born = np.array([b.born for b in blocks], np.int64)
     died = np.array([b.died for b in blocks], np.int64)
     size = np.array([b.size for b in blocks], np.int64)
     several = np.array([len(b.parts) > 1 for b in blocks], bool)
     parts = [np.array(b.parts, np.int64) for b in blocks]
     steady = several & np.array([len({part[:2] for part in b.parts}) == 1 for b in blocks], bool)
+    varied = several & ~steady
+    busy = _Busy(parts, steady)
     found: list[Intervals] = []
     by_birth = np.argsort(born, kind="stable")
     sorted_births = born[by_birth]
-    for i in range(count):
+    for i in range(len(blocks)):
         candidates = by_birth[: np.searchsorted(sorted_births, died[i], side="right")]
         alive = candidates[(died[candidates] >= born[i]) & (candidates != i)]
-        complex_ = alive[several[alive] & ~steady[alive] | (several[i] & ~steady[i])]
-        simple = np.setdiff1d(alive, complex_, assume_unique=True)
+        complex_, simple = (alive, alive[:0]) if varied[i] else (alive[varied[alive]], alive[~varied[alive]])
         if steady[i]:  # working memory: the same bytes now and then
             simple = simple[_meet(parts[i], born[simple], died[simple]) | steady[simple]]
-        apart = [j for j in simple[steady[simple]].tolist() if not _any_meet(parts[i], parts[j])]
-        simple = np.setdiff1d(simple, apart, assume_unique=True)
+            apart = [j for j in simple[steady[simple]].tolist() if not _any_meet(parts[i], parts[j])]
+            simple = np.setdiff1d(simple, apart, assume_unique=True)
+        elif len(simple):
+            simple = simple[~steady[simple] | busy.between(simple, int(born[i]), int(died[i]))]
         others, lows, highs = [simple], [-np.full(len(simple), size[i])], [size[simple]]
         for j in complex_.tolist():
             low, high = _forbidden(parts[i], parts[j])
@@ -77,6 +79,31 @@ def neighbours(blocks: Sequence[Block]) -> list[Intervals]:
             highs.append(high)
         found.append((np.concatenate(others), np.concatenate(lows), np.concatenate(highs)))
     return found
+
+
+class _Busy:
+    """When blocks of several equal parts are alive."""
+
+    def __init__(self, parts: Sequence[Numbers], steady: NDArray[np.bool_]) -> None:
+        some = np.flatnonzero(steady)
+        self._row = np.zeros(len(parts), np.int64)
+        self._row[some] = np.arange(len(some))
+        self._first = min((int(parts[j][0, 2]) for j in some.tolist()), default=0)
+        last = max((int(parts[j][-1, 3]) for j in some.tolist()), default=0)
+        # Per block and time, at how many times before it was alive.
+        self._before = np.zeros((len(some), last - self._first + 2), np.int32)
+        for row, j in enumerate(some.tolist()):
+            for first, last in (parts[j][:, 2:] - self._first).tolist():
+                self._before[row, first + 1 : last + 2] = 1
+        np.cumsum(self._before, axis=1, out=self._before)
+
+    def between(self, blocks: Numbers, born: int, died: int) -> NDArray[np.bool_]:
+        """Which of the blocks are alive at any of these times? Those of one part get any answer."""
+        if not len(self._before):
+            return np.ones(len(blocks), bool)
+        rows, most = self._row[blocks], self._before.shape[1] - 1
+        start, end = (min(max(t - self._first, 0), most) for t in (born, died + 1))
+        return np.asarray(self._before[rows, end] > self._before[rows, start])
 
 
 def _meet(parts: Numbers, born: Numbers, died: Numbers) -> NDArray[np.bool_]:
@@ -98,8 +125,10 @@ def _forbidden(a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
     together = (a[:, None, 2] <= b[None, :, 3]) & (b[None, :, 2] <= a[:, None, 3])
     in_a, in_b = (a[n] if k == 0 else b[n] for k, n in enumerate(np.nonzero(together)))
     lows, highs = in_b[:, 0] - in_a[:, 0] - in_a[:, 1], in_b[:, 0] + in_b[:, 1] - in_a[:, 0]
+    if not len(lows):
+        return lows, highs
     order = np.lexsort((highs, lows))
     lows, ends = lows[order], np.maximum.accumulate(highs[order])
     # What does not reach into any interval before it begins a new one; each ends where the next begins.
-    begins = np.flatnonzero(np.concatenate(([True], lows[1:] >= ends[:-1]))) if len(lows) else order
+    begins = np.flatnonzero(np.concatenate(([True], lows[1:] >= ends[:-1])))
     return lows[begins], ends[np.append(begins[1:], len(lows)) - 1]

@@ -1,7 +1,8 @@
 """Placement: addresses for blocks with known lifetimes, close to the lower bound.
 
-Dynamic storage allocation with known lifetimes is NP-hard. Two searches, one after the other, try orders
-in which blocks take the first address that fits:
+Dynamic storage allocation with known lifetimes is NP-hard. What lives while the pool is fullest, the core, is hardest to place,
+and often a small part: it is searched alone first, and the others are placed around it. Two searches, one after the other,
+try orders in which blocks take the first address that fits:
 
 * by tensor: each tensor has a priority, and a side of the pool from which its rows look for a place.
   Short-lived rows from one side and long-lived rows from the other leave the free bytes in one piece.
@@ -18,11 +19,15 @@ from math import inf, log
 from random import Random
 
 from vmcu.memory.blocks import Block
-from vmcu.memory.puzzle import RESTARTS, Fit, Puzzle, make_puzzle
+from vmcu.memory.puzzle import Fit, Puzzle, make_puzzle
 
 FINE = 1.025  # end / lower bound above which it is searched longer
 LONGER = 2.5  # by that factor
 PATIENCE = 100  # evaluations without any gain after which the longer search ends
+SHARES = (0.9, 0.975)  # of the lower bound: blocks that live while more is alive are the core, and its core
+MOST_OF_ALL = 0.75  # share of all blocks up to which the core is searched alone
+SURROUNDED = 2  # orders in which the others take their places around it
+SQUEAKS = 8  # times each is corrected
 TINY = 1e-300  # in place of a random number that is zero
 
 
@@ -43,12 +48,50 @@ def place_blocks(blocks: Sequence[Block], bound: int, search: bool = True) -> Pl
         search: False: only the simple orders are tried, in a fraction of the time.
     """
     puzzle = make_puzzle(tuple(blocks), bound)
-    best = puzzle.starts[0]
-    for improve in (_search_tensors, _search_blocks, _search_longer) if search else ():
-        if best.end <= bound:
+    best = _search(puzzle, SHARES) if search else puzzle.starts[0]
+    return Placement(tuple(best.addresses), best.end)
+
+
+def is_easily_placed(blocks: Sequence[Block], bound: int, limit: int) -> bool:
+    """Does any of the simple orders end at `limit` or below? Each is given up as soon as it does not."""
+    puzzle = make_puzzle(tuple(blocks), bound)
+    return any(puzzle.refit(order, puzzle.low, None, lambda: limit) for order in puzzle.orders())
+
+
+def _search(puzzle: Puzzle, shares: Sequence[float]) -> Fit:
+    """The core first, by the same search; then all others around it, until they need no more than the core."""
+    best, target = puzzle.starts[0], puzzle.bound
+    if best.end > target and shares:
+        core = [i for i, most in enumerate(puzzle.tightest) if most > shares[0] * puzzle.bound]
+        if len(core) > MOST_OF_ALL * len(puzzle.blocks):
+            return _search(puzzle, shares[1:])
+        inner = _search(Puzzle([puzzle.blocks[i] for i in core], puzzle.bound), shares[1:])
+        target = inner.end
+        best = min(best, _surround(puzzle, core, inner), key=lambda fit: fit.end)
+    for improve in (_search_tensors, _search_blocks, _search_longer):
+        if best.end <= target:
             break
         best = min(best, improve(puzzle, best), key=lambda fit: fit.end)
-    return Placement(tuple(best.addresses), best.end)
+    return best
+
+
+def _surround(puzzle: Puzzle, core: Sequence[int], inner: Fit) -> Fit:
+    """The core as it is; the others take what is left, and who sticks out of the core takes first next time."""
+    first, high, placed = [core[i] for i in inner.order], list(puzzle.low), set(core)
+    for i, from_above in zip(core, inner.high, strict=True):
+        high[i] = from_above
+    found: list[Fit] = []
+    for order in puzzle.orders()[:SURROUNDED]:
+        rest = [i for i in order if i not in placed]
+        for _ in range(SQUEAKS):
+            fit = puzzle.refit([*first, *rest], high, None, lambda: inf)
+            assert fit is not None
+            found.append(fit)
+            if fit.end <= inner.end:
+                return fit
+            inside = {i: fit.addresses[i] + puzzle.sizes[i] <= inner.end for i in rest}
+            rest.sort(key=inside.__getitem__)
+    return min(found, key=lambda fit: fit.end)
 
 
 def _search_tensors(puzzle: Puzzle, best: Fit) -> Fit:
@@ -70,15 +113,15 @@ def _search_tensors(puzzle: Puzzle, best: Fit) -> Fit:
 
     below, both = [False] * len(names), [n % 2 == 1 for n in range(len(names))]
     starts = [(start, below, start.order) for start in puzzle.starts]
-    for _, _, base in starts[:RESTARTS]:
+    for _, _, base in starts[: puzzle.restarts]:
         start = evaluate([0] * len(names), both, base)
         assert start is not None
         starts.append((start, both, base))
     starts.sort(key=lambda s: s[0].end)
-    for current, side, base in starts[:RESTARTS]:
+    for current, side, base in starts[: puzzle.restarts]:
         priority, heat = [0] * len(names), 0.01 * puzzle.bound
         guilty = _sticking_out(puzzle, current, tensor)
-        for _ in range(puzzle.evaluations // RESTARTS):
+        for _ in range(puzzle.evaluations // puzzle.restarts):
             if best.end <= puzzle.bound:
                 return best
             chosen = (
@@ -124,8 +167,10 @@ def _sticking_out(puzzle: Puzzle, fit: Fit, tensor: Sequence[int]) -> list[int]:
 def _search_blocks(puzzle: Puzzle, best: Fit) -> Fit:
     """Moves single blocks forward in the order, from the two most promising starts."""
     random = Random(2)
-    for start in puzzle.starts[:2]:
-        best = min(best, _move_blocks(puzzle, start, puzzle.evaluations // 2, random), key=lambda f: f.end)
+    starts = puzzle.starts[:2]
+    for start in starts:
+        found = _move_blocks(puzzle, start, puzzle.evaluations // len(starts), random)
+        best = min(best, found, key=lambda fit: fit.end)
     return best
 
 

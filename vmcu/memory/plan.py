@@ -8,6 +8,7 @@ from itertools import accumulate
 from types import MappingProxyType
 
 from vmcu.ir.quantized import Tensor
+from vmcu.memory import place
 from vmcu.memory.blocks import Block
 from vmcu.memory.exact import improve, is_smallest
 from vmcu.memory.place import Placement, place_blocks
@@ -66,6 +67,14 @@ def make_plan(schedule: Schedule, search: bool = True) -> MemoryPlan:
         if found[-1].pool_bytes == found[-1].lower_bound_bytes:
             break
     return min(found, key=lambda plan: plan.pool_bytes)
+
+
+def is_easily_placed(schedule: Schedule, pool_bytes: int) -> bool:
+    """Would `make_plan` without search need no more than `pool_bytes`? Found out sooner where the answer is no."""
+    blocks = make_blocks(schedule, segment_lifetimes(schedule), False)
+    state, live = _live(schedule, blocks)
+    base = _base(state)
+    return place.is_easily_placed(blocks, max(live) - base, pool_bytes - base)
 
 
 def is_proven(plan: MemoryPlan) -> bool:

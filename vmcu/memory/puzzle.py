@@ -14,14 +14,19 @@ from numpy.typing import NDArray
 from vmcu.memory.blocks import Block, Numbers, neighbours
 
 SEARCH_WORK = 13_000_000  # neighbours looked at, per search: about a second
-RESTARTS = 4  # orders to start from
+RESTARTS = 4  # orders to start from, at most
+SHORTEST = 10  # evaluations of a search that are worth a start of its own
 MOST_EVALUATIONS = 500  # per search, however small the network is
 FEW = 48  # neighbours up to which plain Python is faster than NumPy
 TIGHT = (0.5, 0.8, 0.9, 0.95, 0.99)  # shares of the lower bound: what lives at such times goes first
 PERIOD = 50  # tasks; lives that differ by less count as equally long
 LONG = (1 / 200, 1 / 50)  # shares of all tasks: a life longer than that is long
 SHORT_PERIOD = 20  # tasks; short lives that differ by less count as equally long
-NOWHERE = 1 << 48  # address of what is not yet placed
+NOWHERE = 1 << 30  # address of what is not yet placed: above every pool
+HALF = 32  # bits of a packed number
+LOW_HALF = (1 << HALF) - 1
+TWICE = (1 << HALF) + 1  # packs the same number twice
+FAR_BELOW = 1 << 30  # makes the lower of two packed numbers positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +54,19 @@ class Puzzle:
             list(zip(*(column.tolist() for column in near), strict=True)) if len(near[0]) <= FEW else None
             for near in self.near
         ]
+        self.packed = [(others, _packed(low, up), _packed(up, low)) for others, low, up in self.near]
         self.sizes = [b.size for b in blocks]
         self.aligns = [b.align for b in blocks]
         self.low = [False] * len(blocks)
         effort = sum(_effort(len(near[0])) for near in self.near) + 1
         self.evaluations = max(4, min(MOST_EVALUATIONS, SEARCH_WORK // effort))
+        self.restarts = max(1, min(RESTARTS, self.evaluations // SHORTEST))
         self.most_orders = max(3, SEARCH_WORK * 2 // effort)
 
     def orders(self) -> list[list[int]]:
         """Orders worth starting from, the most promising first; few where there are very many blocks."""
-        size, count = self.sizes, range(len(self.blocks))
+        size, count, tightest = self.sizes, range(len(self.blocks)), self.tightest
         born, died = [b.born for b in self.blocks], [b.died for b in self.blocks]
-        tightest = self._tightest(born, died)
         loose = [most < TIGHT[0] * self.bound for most in tightest]
         life = [d - b for b, d in zip(born, died, strict=True)]
         all_tasks = max(died, default=0)
@@ -91,8 +97,10 @@ class Puzzle:
             ]
         return found[: self.most_orders]
 
-    def _tightest(self, born: Sequence[int], died: Sequence[int]) -> list[int]:
+    @cached_property
+    def tightest(self) -> list[int]:
         """Per block the most bytes alive at any time of its life."""
+        born, died = [b.born for b in self.blocks], [b.died for b in self.blocks]
         start, end = min(born, default=0), max(died, default=0)
         change = np.zeros(end - start + 2, np.int64)
         for block in self.blocks:
@@ -104,17 +112,17 @@ class Puzzle:
 
     @cached_property
     def starts(self) -> list[Fit]:
-        """The best `RESTARTS` of the orders worth starting from, all blocks from below; the best first."""
+        """The best `restarts` of the orders worth starting from, all blocks from below; the best first."""
         found: list[Fit] = []
 
         def worst() -> float:
-            return found[-1].end if len(found) == RESTARTS else inf
+            return found[-1].end if len(found) == self.restarts else inf
 
         for order in self.orders():
             if (fit := self.refit(order, self.low, None, worst)) is not None:
                 found.append(fit)
                 found.sort(key=lambda fit: fit.end)
-                del found[RESTARTS:]
+                del found[self.restarts :]
         return found
 
     def refit(
@@ -146,6 +154,7 @@ class Puzzle:
         asked = False
         placed = np.array(addresses, np.int64)
         placed[placed < 0] = NOWHERE
+        placed *= TWICE
         for i in islice(order, same, None):
             size = self.sizes[i]
             few = self.few[i]
@@ -155,7 +164,7 @@ class Puzzle:
                 address = self._near_fit(
                     i, high[i], [(a + low, a + up) for j, low, up in few if (a := addresses[j]) >= 0]
                 )
-            placed[i] = address
+            placed[i] = address * TWICE
             addresses[i] = address
             if address + size > end:
                 end = address + size
@@ -189,26 +198,38 @@ class Puzzle:
                 address = -(-up // align) * align
         return address
 
-    def _far_fit(self, i: int, high: bool, addresses: Numbers) -> int:
-        """The same for many neighbours at once; `addresses` are `NOWHERE` for those not yet placed."""
-        others, lows, ups = self.near[i]
-        at = addresses[others]
-        low, up, align = at + lows, at + ups, self.aligns[i]
+    def _far_fit(self, i: int, high: bool, both: Numbers) -> int:
+        """The same for many neighbours at once; `both` has every address twice in a word, see `_packed`."""
+        align, (others, by_low, by_up) = self.aligns[i], self.packed[i]
+        at = both[others]
         # Sorted along the way, the address that precedes an interval is the extreme of those before it; it
         # stands where the next interval does not touch it. Intervals nowhere touch none.
         seen = np.empty(len(at) + 1, np.int64)
         if high:
             seen[0] = (self.bound - self.sizes[i]) // align * align
-            order = (-up).argsort(kind="stable")
-            seen[1:] = low[order] // align * align
+            at_up = at + by_up
+            at_up.sort()
+            up, low = _unpacked(at_up[::-1])
+            seen[1:] = low if align == 1 else low // align * align
             np.minimum.accumulate(seen, out=seen)
-            if (address := _first(seen, up[order] <= seen[:-1])) >= 0:
+            if (address := _first(seen, up <= seen[:-1])) >= 0:
                 return address
-        order = low.argsort(kind="stable")
+        at += by_low
+        at.sort()
+        low, up = _unpacked(at)
         seen[0] = 0
-        seen[1:] = up[order] if align == 1 else -(-up[order] // align) * align
+        seen[1:] = up if align == 1 else -(-up // align) * align
         np.maximum.accumulate(seen, out=seen)
-        return _first(seen, low[order] >= seen[:-1])
+        return _first(seen, low >= seen[:-1])
+
+
+def _packed(first: Numbers, second: Numbers) -> Numbers:
+    """Two numbers in a word, so that words sort by the first; an address is added to both at once."""
+    return (first << HALF) + second + FAR_BELOW
+
+
+def _unpacked(words: Numbers) -> tuple[Numbers, Numbers]:
+    return words >> HALF, (words & LOW_HALF) - FAR_BELOW
 
 
 def _first(addresses: Numbers, free: NDArray[np.bool_]) -> int:

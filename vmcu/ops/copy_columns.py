@@ -6,6 +6,7 @@ Emitted by the planner (`schedule/strips.py`, `schedule/tiles.py`), never by a m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -50,13 +51,10 @@ class CopyColumns(QOp):
             of_tile = [self._tiles(n, x, t, out) for t in range(out.tiles)]
             longest = max(1, *map(len, of_tile))
             # Repeating a tile keeps the number of pointers constant; -1 where nothing of this input is read.
-            even = [(*tiles, *[tiles[-1] if tiles else -1] * (longest - len(tiles))) for tiles in of_tile]
-            rows = [
-                tuple(r * x.tiles + t if t >= 0 else -1 for t in tiles)
-                for r in range(out.rows)
-                for tiles in even
-            ]
-            found.append(Table(tuple(rows)))
+            even = tuple(
+                (*tiles, *[tiles[-1] if tiles else -1] * (longest - len(tiles))) for tiles in of_tile
+            )
+            found.append(_table(even, out.rows, x.tiles))
         return tuple(found)
 
     def _parts(self, tile: int, out: Tensor) -> list[Piece]:
@@ -108,3 +106,11 @@ class CopyColumns(QOp):
                 found.append((int(firsts[n]) + tiles.index(source), column * pixel, count * pixel))
                 first += count
         return found
+
+
+@lru_cache(maxsize=256)
+def _table(of_tile: tuple[tuple[int, ...], ...], rows: int, tiles: int) -> Table:
+    """The tiles that every tile of the output reads, row by row; planning asks for the same again and again."""
+    return Table(
+        tuple(tuple(r * tiles + t if t >= 0 else -1 for t in one) for r in range(rows) for one in of_tile)
+    )

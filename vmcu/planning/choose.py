@@ -15,7 +15,7 @@ from typing import Literal
 
 from vmcu.errors import internal
 from vmcu.ir.quantized import QuantizedGraph
-from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
+from vmcu.memory.plan import MemoryPlan, is_easily_placed, lower_bound, make_plan
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
 from vmcu.planning.kernels import kernel_choices
 from vmcu.planning.stripping import is_stripped, recomputed, stripped
@@ -30,9 +30,10 @@ MOST_PLACED = 3  # candidates that are placed for the smallest pool, those of th
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
 MOST_TILED = 3  # schedules with tiles
 HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller
-WORTH_TRYING = 1.02  # quick pool / least quick pool at which a better placement is still searched for
+HOPEFUL = 1.04  # quick pool / least quick pool at which a better placement of another order of tasks is searched for
+WORTH_TRYING = 1.02  # the same of other kernels
 NEARLY_AS_SMALL = 1.01  # pool / smallest pool that "ram" takes where
-MUCH_FASTER = 0.9  # the instructions, in the same order of tasks, are at most this share
+MUCH_FASTER = 0.9  # the instructions are at most this share
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
 STACK_ALLOWANCE_BYTES = 1024
 """RAM kept for stack and variables before a build has told their size. The most that any measured network takes is
@@ -163,8 +164,8 @@ def choose(
     """The candidate for a wish; the one with the smallest pool where none fits.
 
     Args:
-        optimise: "ram": the smallest pool, between equals the fewest estimated instructions; up to 1 % more where other
-            kernels save 10 % of those. "speed": the fewest estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
+        optimise: "ram": the smallest pool, between equals the fewest estimated instructions; up to 1 % more where that
+            saves 10 % of those. "speed": the fewest estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
             with at most `BALANCED` times the estimated instructions that "speed" would take. "size": as "ram"; it is
             `list_candidates` that has compact kernels only.
         pool_limit_bytes: largest pool that fits.
@@ -191,7 +192,7 @@ def _fastest(candidates: Iterable[Candidate], limit: int | None) -> Candidate | 
 
 
 def _smallest(candidates: Sequence[Candidate]) -> Candidate:
-    """The smallest pool, as far as quick placements tell where to look for it; then faster kernels in the same pool."""
+    """The smallest pool, as far as quick placements tell where to look for it; then what is faster in the same pool."""
     same: dict[int, list[Candidate]] = {}  # one order of tasks, the kernels that need least first
     for candidate in candidates:
         same.setdefault(id(candidate.schedule.tasks), []).append(candidate)
@@ -203,16 +204,16 @@ def _smallest(candidates: Sequence[Candidate]) -> Candidate:
             least = min(least, candidate.quick_plan.pool_bytes)
     placed.sort(key=lambda c: (c.quick_plan.pool_bytes, c.instructions))
     best, size = placed[0], placed[0].quick_plan.pool_bytes
-    for candidate in placed[:MOST_SEARCHED]:
-        may_win = candidate.bound_bytes * CLOSE_ENOUGH < size
-        if may_win and candidate.quick_plan.pool_bytes < size * WORTH_TRYING and candidate.pool_bytes < size:
+    hopeful = [c for c in placed[:MOST_SEARCHED] if c.quick_plan.pool_bytes < size * HOPEFUL]
+    for candidate in sorted(hopeful, key=lambda c: c.bound_bytes):
+        if candidate.bound_bytes * CLOSE_ENOUGH < size and candidate.pool_bytes < size:
             best, size = candidate, candidate.pool_bytes
-    for candidate in sorted(same[id(best.schedule.tasks)], key=lambda c: c.instructions):
-        if candidate is best or _is_as_small(candidate, size):
-            return candidate
-        if candidate.instructions <= best.instructions * MUCH_FASTER and _is_as_small(
-            candidate, size * NEARLY_AS_SMALL, search=True
-        ):
+    for candidate in sorted(candidates, key=lambda c: c.instructions):
+        much_faster = candidate.instructions <= best.instructions * MUCH_FASTER
+        if not much_faster and candidate.schedule.tasks is not best.schedule.tasks:
+            continue
+        limit = size * NEARLY_AS_SMALL if much_faster else size
+        if candidate is best or _is_as_small(candidate, limit, search=much_faster):
             return candidate
     raise internal("the best candidate is not among its own", best.name)
 
@@ -221,8 +222,9 @@ def _is_as_small(candidate: Candidate, size: float, search: bool = False) -> boo
     """Does its pool not exceed `size`, as a quick placement tells, or else a better one that is not hopeless?"""
     if candidate.bound_bytes > size:
         return False
-    quick = candidate.quick_plan.pool_bytes
-    return quick <= size or (search and quick < size * WORTH_TRYING and candidate.pool_bytes <= size)
+    if not is_easily_placed(candidate.schedule, int(size * WORTH_TRYING if search else size)):
+        return False
+    return candidate.quick_plan.pool_bytes <= size or candidate.pool_bytes <= size
 
 
 def wished(optimise: Optimise | None, ram_budget_bytes: int | None) -> Optimise:

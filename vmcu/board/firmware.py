@@ -17,7 +17,6 @@ from vmcu.toolchain.elf import SHF_WRITE, Elf, read_elf
 from vmcu.toolchain.stack import call_graph
 
 SERVER_STACK_BYTES = 1024  # of the server around the model, an interrupt and its registers; tests paint it
-_FIRST_GUESS_BYTES = 4096  # of the variables, for a first link that tells
 _SOURCES = (
     "start.c",
     "fault.S",
@@ -112,18 +111,25 @@ def build_board(
             pool_bytes=project.pool_bytes + 48,  # and its canaries
             stack_bytes=stack_bytes,
             static_bytes=static_bytes,
+            is_split=project.split_bytes > 0,
         )
         script.write_text(text, encoding="utf-8")
         job.link_program(target, script, own + rest, elf)
         return read_elf(elf)
 
-    first = link(SERVER_STACK_BYTES, _FIRST_GUESS_BYTES)
+    first = link(SERVER_STACK_BYTES, sum(_static_bytes(read_elf(o)) for o in own + rest))
     roots = [run_symbol(project), f"{project.name}_init", f"{project.name}_reset"]
     graph = call_graph(first, roots, stack_frames(compiler, first, own + rest), callbacks(project))
-    static = sum(s.size_bytes for s in first.sections if s.flags & SHF_WRITE and s.name in (".data", ".bss"))
     stack = -(-(graph.stack_bytes + SERVER_STACK_BYTES) // 8) * 8
-    link(stack, static)
+    link(stack, _static_bytes(first))
     return BoardFirmware(elf, project, target, compiler, model, build_id(project), hooks, stack)
+
+
+def _static_bytes(elf: Elf) -> int:
+    """Of variables; of an object also of those that the linker will leave out."""
+    return sum(
+        s.size_bytes for s in elf.sections if s.flags & SHF_WRITE and s.name.startswith((".data", ".bss"))
+    )
 
 
 def needs(target: Target) -> tuple[Setup, Console]:

@@ -96,8 +96,8 @@ def region_options(function: F) -> F:
         ),
         click.option(
             "--pool-region",
-            metavar="NAME",
-            help="RAM for the pool; see `vmcu targets TARGET`.  [default: the fastest that takes it]",
+            metavar="NAME[,NAME]",
+            help="RAM for the pool, two regions to split it; see `vmcu targets TARGET`.  [default: the fastest that takes it]",
         ),
         target_path_option,
     ):

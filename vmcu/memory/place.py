@@ -34,21 +34,24 @@ class Placement:
     end: int
 
 
-def place_blocks(blocks: Sequence[Block], bound: int, search: bool = True) -> Placement:
+def place_blocks(
+    blocks: Sequence[Block], bound: int, search: bool = True, wall: int | None = None
+) -> Placement:
     """Addresses for all blocks.
 
     Args:
         blocks: what to place.
         bound: lower bound of the end; reaching it ends the search.
         search: False: only the simple orders are tried, in a fraction of the time.
+        wall: an address that no block may lie across.
     """
-    puzzle = make_puzzle(tuple(blocks), bound)
+    puzzle = make_puzzle(tuple(blocks), bound, wall)
     best = puzzle.starts[0]
     for improve in (_search_tensors, _search_blocks, _search_longer) if search else ():
         if best.end <= bound:
             break
         best = min(best, improve(puzzle, best), key=lambda fit: fit.end)
-    return Placement(tuple(best.addresses), best.end)
+    return Placement(tuple(best.addresses[: len(blocks)]), best.end)
 
 
 def _search_tensors(puzzle: Puzzle, best: Fit) -> Fit:
@@ -117,7 +120,7 @@ class _Threshold:
 
 def _sticking_out(puzzle: Puzzle, fit: Fit, tensor: Sequence[int]) -> list[int]:
     """Tensors with a block above the bound."""
-    ends = zip(tensor, fit.addresses, puzzle.sizes, strict=True)
+    ends = zip(tensor, fit.addresses[: len(tensor)], puzzle.sizes, strict=True)
     return sorted({t for t, address, size in ends if address + size > puzzle.bound})
 
 

@@ -22,6 +22,9 @@ STREAM = "vmcu_app_stream"  # where its callback finds the inputs
 RECEIVED = "vmcu_app_received"  # where its callback leaves the outputs
 
 
+_SECOND = "    .pool_second (NOLOAD) : ALIGN(8) { *(.pool_second) } > @\n"  # of `board.ld.in`
+
+
 def run_symbol(project: CProject) -> str:
     """The function `int f(void *pool)` that runs one inference."""
     return RUN_ROWS if project.streams else f"{project.name}_run"
@@ -48,6 +51,9 @@ def app_header(project: CProject) -> str:
         "OUTPUT_COUNT": f"{len(project.outputs)}U",
         "OUTPUTS": _ranges(project.outputs),
     }
+    if project.split_bytes:
+        macros["POOL"] = f"struct {project.name}_pool"
+        macros["SPLIT_BYTES"] = f"{project.split_bytes}U"
     if delivered or received:
         arguments = [f"{READ_ROWS}, &vmcu_app_sources[{i}]" for i in range(len(delivered))]
         arguments += [f"{WRITE_ROWS}, &vmcu_app_sinks[{i}]" for i in range(len(received))]
@@ -74,16 +80,19 @@ def linker_script(target: Target) -> str:
     return _filled("port/link.ld.in", {name: f"{value:#x}" for name, value in values.items()})
 
 
-def board_script(target: Target, *, pool_bytes: int, stack_bytes: int, static_bytes: int) -> str:
+def board_script(
+    target: Target, *, pool_bytes: int, stack_bytes: int, static_bytes: int, is_split: bool = False
+) -> str:
     """The linker script of a firmware that stays on a board: `firmware/board/board.ld.in`.
 
     The pool goes where `place_ram` puts it, constants of objects named `model_*.o` where the user wants them.
 
     Args:
         target: a board, or the core of an emulated machine.
-        pool_bytes: of section `.pool`.
+        pool_bytes: of section `.pool`, and of `.pool_second`.
         stack_bytes: to reserve, a multiple of 8.
         static_bytes: about as much as the firmware's variables take; it decides in which region they and the stack go.
+        is_split: the pool has a second array. Where the target's pool goes to one region, both lie there.
 
     Raises:
         VmcuError: (DOES_NOT_FIT) there is no such room; how much there is.
@@ -112,12 +121,18 @@ def board_script(target: Target, *, pool_bytes: int, stack_bytes: int, static_by
         memory.append(_line("WEIGHTS", "r", weights))
     if place.pool is not place.rest:
         memory.append(_line("POOL", "rw", place.pool))
+    pool_in = second_in = "RAM" if place.pool is place.rest else "POOL"
+    if place.second is not None:
+        second_in = "RAM" if place.second is place.rest else "SECOND"
+        if place.second is not place.rest:
+            memory.append(_line("SECOND", "rw", place.second))
     return _filled(
         "board/board.ld.in",
         {
             "MEMORY": "\n".join(memory),
             "WEIGHTS_IN": "FLASH" if weights is code else "WEIGHTS",
-            "POOL_IN": "RAM" if place.pool is place.rest else "POOL",
+            "POOL_IN": pool_in,
+            "SECOND": _SECOND.replace("@", second_in) if is_split else "",
             "STACK_BYTES": f"{stack_bytes:#x}",
             "GUARD_BYTES": f"{GUARD_BYTES:#x}",
         },

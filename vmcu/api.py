@@ -290,7 +290,7 @@ class Model:
             VmcuError: (INPUT) the folder holds files that vmcu did not write.
         """
         report = report or self.report
-        page = report_html(self.compiled.plan, report, self.compiled.project.name)
+        page = report_html(self.compiled.plan, report, self.compiled.project.name, self.target.core)
         save_files(Path(folder), {**self.files(), PAGE: page}, report)
 
     def _has_compiler(self) -> bool:

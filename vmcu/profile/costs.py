@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
-from typing import Literal
+from typing import Any, Literal
 
 from vmcu.errors import internal
 from vmcu.report import Measured
@@ -70,6 +70,24 @@ def from_emulator(measured: Measured) -> LayerCosts:
         measured.profile_leaves,
         run.instructions[0],
         cycles,
+    )
+
+
+def from_report(report: Mapping[str, Any]) -> LayerCosts | None:
+    """The costs in a report, which are those of a build with hooks; None where nothing was counted."""
+    counts = [layer["instructions"] for layer in report["layers"]]
+    cycles = [layer["estimated_cycles"] for layer in report["layers"]]
+    if None in counts:
+        return None
+    known = None if None in cycles else tuple(cycles)
+    return LayerCosts(
+        "emulator",
+        report["engine"],
+        tuple(counts),
+        known,
+        None,
+        report["instructions"],
+        report["estimated_cycles"],
     )
 
 

@@ -27,6 +27,9 @@ READY_SECONDS = 20.0  # until an emulated board says READY
 PATIENT_SECONDS = (
     5.0  # until an emulated board answers, or one behind a network: machines may be busy with others
 )
+MEASURED = "measured"
+FAR_END = "measured, as far as the far end of the port is the board"
+UNMEASURED = "counted where an emulator may answer: no measurement"
 CALL_INSTRUCTIONS = 2  # of the function that `Info.empty_ticks` was measured with
 
 
@@ -62,7 +65,8 @@ class BoardRun:
         port: where it was.
         is_emulated: it is no chip; the counter then tells instructions, where vmcu runs the emulator, or nothing.
         outputs: per inference, per output port, its bytes.
-        cycles: measured per inference; None where nothing counts cycles.
+        cycles: measured per inference; None where nothing counts cycles, or nobody knows whether they are any.
+        cycles_label: what they are, `MEASURED` or `FAR_END`; or why there are none.
         instructions: exact, per inference, from an emulator that counts them; None elsewhere.
         stack_bytes: most stack any inference was seen to use.
         tasks: of one inference; 0 in a firmware without hooks.
@@ -74,6 +78,7 @@ class BoardRun:
     is_emulated: bool
     outputs: tuple[tuple[bytes, ...], ...]
     cycles: tuple[int, ...] | None
+    cycles_label: str
     instructions: tuple[int, ...] | None
     stack_bytes: int
     tasks: int
@@ -111,12 +116,14 @@ def run_on_board(
         steps = client.profile() if profile and inferences else None
         is_emulated = port == EMULATED or not model.target.is_board  # cores are QEMU's machines
         ticks = [c.ticks for c in costs]
+        label = cycles_label(model.target, client.info, name)
         return BoardRun(
             client.info,
             name,
             is_emulated,
             tuple(outputs),
-            None if is_emulated else _cycles(client.info, ticks),
+            None if is_emulated or label == UNMEASURED else _cycles(client.info, ticks),
+            label,
             _instructions(client.info, model.target, ticks) if port == EMULATED else None,
             max((c.stack_bytes for c in costs), default=0),
             max((c.tasks for c in costs), default=0),
@@ -158,15 +165,29 @@ def profile_on_board(
             whole.append(
                 max(round(plain.ticks - client.info.empty_ticks - plain.tasks * found.idle_ticks), 0)
             )
-        maybe = ", whose time is no chip's if that is QEMU" if "://" in name and model.target.machine else ""
         return from_board(
-            f"{client.info.board} at {name}{maybe}, {client.info.counter}, {client.info.compiler}",
+            f"{client.info.board} at {name}, {client.info.counter}, {client.info.compiler}",
             [s.ticks for s in steps],
             whole,
             steps[-1].tasks,
             hook_cycles=round(steps[-1].lap_ticks),
             warm_up=warm_up,
+            label=cycles_label(model.target, client.info, name),
+            is_measured=cycles_label(model.target, client.info, name) != UNMEASURED,
         )
+
+
+def cycles_label(target: Target, info: Info, port: str) -> str:
+    """What the ticks of a board's counter are called.
+
+    A port of this machine leads to a chip. What answers at a URL may be an emulator that vmcu knows nothing of: it certainly
+    may be where QEMU has the very board, or where the DWT counter that the board's file promises stands still, as an
+    emulator's does. Elsewhere the reader is told what the word "measured" rests on.
+    """
+    if "://" not in port:
+        return MEASURED
+    is_stuck = target.firmware is not None and target.firmware.counter == "dwt" and info.counter != "DWT"
+    return UNMEASURED if target.machine is not None or is_stuck else FAR_END
 
 
 @contextmanager

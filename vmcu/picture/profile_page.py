@@ -77,7 +77,8 @@ def _facts(profile: Mapping[str, Any]) -> list[str]:
 
 
 def _tiles(profile: Mapping[str, Any]) -> list[Figure]:
-    kind = "measured" if profile["source"] == "board" else "estimated"
+    on_board = "counted" if profile["measured_cycles"] is None else "measured"
+    kind = on_board if profile["source"] == "board" else "estimated"
     cycles, macs = profile["cycles"], profile["macs_executed"]
     clock = profile["clock_hz"]
     per = None if not cycles or not macs else macs / cycles

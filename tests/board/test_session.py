@@ -224,7 +224,7 @@ def test_wrong_options(net: Path, arguments: tuple[str, ...], text: str) -> None
 
 
 def test_flash_errors(net: Path) -> None:
-    result = command("flash", net, "--board", "raspberry-pi-pico")
+    result = command("flash", net, "--board", "arduino-nano-33-ble")
     assert result.code == Exit.INPUT and "vmcu has no firmware for it" in result.err
     result = command("flash", net, "--board", "cortex-m4", "--port", EMULATED)
     assert result.code == Exit.INPUT and "cannot be flashed" in result.err

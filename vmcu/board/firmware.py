@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from vmcu.board.boot import seal
 from vmcu.errors import fail
 from vmcu.ir.cproject import CProject
 from vmcu.resources import folder
@@ -98,7 +99,8 @@ def build_board(
     (workdir / "app").mkdir(exist_ok=True)
     header = vmcu_board_header(project, target, setup, console, compiler, model)
     (workdir / "app" / "vmcu_board.h").write_text(header, encoding="utf-8")
-    sources = [f"board/{name}" for name in (*_SOURCES, f"console_{console.driver}.c")]
+    boot = (f"boot_{setup.boot}.S",) if setup.boot else ()
+    sources = [f"board/{name}" for name in (*_SOURCES, f"console_{console.driver}.c", *boot)]
     counter = counter_flags(target) if setup.counter == "fpgaio" else ()
     wanted = ("-DVMCU_COUNTER_DWT_WANTED",) if setup.counter == "dwt" else ()
     own, rest = job.compile((*sources, "port/cpu.S", "libc/mem.c"), (*counter, *wanted))
@@ -122,6 +124,8 @@ def build_board(
     graph = call_graph(first, roots, stack_frames(compiler, first, own + rest), callbacks(project))
     stack = -(-(graph.stack_bytes + SERVER_STACK_BYTES) // 8) * 8
     link(stack, _static_bytes(first))
+    if setup.boot == "second_stage":
+        seal(elf)
     return BoardFirmware(elf, project, target, compiler, model, build_id(project), hooks, stack)
 
 

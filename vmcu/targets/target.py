@@ -9,6 +9,7 @@ from vmcu.ir.quantized import Isa
 
 RegionKind = Literal["internal", "external"]
 CycleCounter = Literal["dwt", "systick", "fpgaio"]
+Boot = Literal["second_stage", "image_definition"]
 BESIDE_POOL_BYTES = 64  # kept in the first region of a split pool, for the canaries of vmcu's own firmware
 
 
@@ -97,11 +98,13 @@ class Setup:
         clock_hz: of the core, after `start`.
         counter: what counts cycles.
         start: clocks, power, pins; in order.
+        boot: what the chip's boot ROM wants, `firmware/board/boot_<boot>.S`; None: it starts at the vector table.
     """
 
     clock_hz: int
     counter: CycleCounter
     start: tuple[RegisterStep, ...]
+    boot: Boot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ class Probe:
         volume: label of the drive that takes an image by copying.
         usb: "vendor:product" of the board's own probe or serial port.
         chip_id: how to know that it is this chip.
+        uf2: family of the UF2 file that the drive takes; None: it takes Intel HEX.
     """
 
     pyocd: str | None
@@ -149,6 +153,7 @@ class Probe:
     volume: str | None
     usb: tuple[str, ...]
     chip_id: ChipId | None
+    uf2: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

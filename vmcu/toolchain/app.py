@@ -11,6 +11,7 @@ from vmcu.targets import Region, Target, place_ram
 
 STACK_RESERVE_BYTES = 0x4000  # the harness and the model's stack, in the emulated machine
 VECTORS_BYTES = 0x100  # room for the vector table: the exceptions of the core and 48 interrupts
+SECOND_STAGE_BYTES = 0x100  # in front of the vectors, where a boot ROM wants one
 GUARD_BYTES = (
     0x100  # below a board's stack: the smallest region of an Armv6-M MPU, and a multiple of all others'
 )
@@ -22,6 +23,7 @@ STREAM = "vmcu_app_stream"  # where its callback finds the inputs
 RECEIVED = "vmcu_app_received"  # where its callback leaves the outputs
 
 
+_BOOT = "    .boot : { KEEP(*(.boot)) } > @\n"  # likewise; at most 4 KB behind the beginning
 _SECOND = "    .pool_second (NOLOAD) : ALIGN(8) { *(.pool_second) } > @\n"  # of `board.ld.in`
 
 
@@ -108,8 +110,10 @@ def board_script(
         raise fail(what, f"target '{target.name}'", fix, Exit.DOES_NOT_FIT)
     code = target.flash[0]
     weights = next((r for r in target.flash if r.name == target.weights_region), code)
+    boot = target.firmware.boot if target.firmware else None
     # A board has its vectors where its flash begins; an emulated machine may have them in another memory.
-    vectors_origin, code_origin = code.origin, code.origin + VECTORS_BYTES
+    vectors_origin = code.origin + (SECOND_STAGE_BYTES if boot == "second_stage" else 0)
+    code_origin = vectors_origin + VECTORS_BYTES
     if not target.is_board:
         vectors_origin, code_origin = target.memory.vectors_origin, code.origin
     memory = [
@@ -117,6 +121,8 @@ def board_script(
         _line("FLASH", "rx", Region("", code_origin, code.end - code_origin, 0)),
         _line("RAM", "rw", place.rest),
     ]
+    if boot == "second_stage":
+        memory.append(_line("BOOT", "rx", Region("", code.origin, SECOND_STAGE_BYTES, 0)))
     if weights is not code:
         memory.append(_line("WEIGHTS", "r", weights))
     if place.pool is not place.rest:
@@ -130,6 +136,7 @@ def board_script(
         "board/board.ld.in",
         {
             "MEMORY": "\n".join(memory),
+            "BOOT": _BOOT.replace("@", "BOOT" if boot == "second_stage" else "FLASH") if boot else "",
             "WEIGHTS_IN": "FLASH" if weights is code else "WEIGHTS",
             "POOL_IN": pool_in,
             "SECOND": _SECOND.replace("@", second_in) if is_split else "",

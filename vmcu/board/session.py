@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serial.tools import list_ports
@@ -14,8 +14,10 @@ from vmcu.board.client import ANSWER_SECONDS, RUN_SECONDS, Client, StepTicks
 from vmcu.board.emulated import EmulatedBoard
 from vmcu.board.fault import Fault, explain_fault
 from vmcu.board.firmware import BoardFirmware, build_board, build_id
-from vmcu.board.link import open_link
+from vmcu.board.link import Link, open_link
 from vmcu.board.protocol import COUNTERS, Info
+from vmcu.board.rtt import DRIVER as RTT
+from vmcu.board.rtt import PORT, is_rtt, open_rtt, with_rtt
 from vmcu.errors import Exit, VmcuError, fail
 from vmcu.ir.cproject import CProject
 from vmcu.profile.costs import LayerCosts, from_board
@@ -198,6 +200,8 @@ def connect(model: BoardModel, port: str | None) -> Iterator[tuple[Client, str]]
         VmcuError: as `run_on_board`.
     """
     if port == EMULATED:
+        if model.target.console and model.target.console.driver == RTT:
+            raise fail("an emulated board talks over its UART", "--console rtt", "leave it out")
         with tempfile.TemporaryDirectory(prefix="vmcu-") as folder:
             firmware = model.build(emulated(model.target), Path(folder))
             with (
@@ -207,6 +211,8 @@ def connect(model: BoardModel, port: str | None) -> Iterator[tuple[Client, str]]
                 yield client, EMULATED
         return
     name = port or find_port(model.target)
+    if is_rtt(name):
+        model = replace(model, target=with_rtt(model.target))
     with _opened(model, name, None, 0.0) as client:
         yield client, name
 
@@ -215,7 +221,7 @@ def connect(model: BoardModel, port: str | None) -> Iterator[tuple[Client, str]]
 def _opened(
     model: BoardModel, port: str, firmware: BoardFirmware | None, ready_seconds: float
 ) -> Iterator[Client]:
-    link = open_link(port, model.target.console.baud if model.target.console else 115_200)
+    link = open_port(model.target, port)
     known: list[Info] = []
     try:
         client = Client(
@@ -229,6 +235,17 @@ def _opened(
         yield client
     finally:
         link.close()
+
+
+def open_port(target: Target, port: str) -> Link:
+    """The line to a board, whatever it is.
+
+    Raises:
+        VmcuError: (TOOL) it does not open; (INPUT) it is no port.
+    """
+    if is_rtt(port):
+        return Link(port, open_rtt(target, port))
+    return open_link(port, target.console.baud if target.console else 115_200)
 
 
 def check_model(info: Info, model: BoardModel) -> None:
@@ -248,11 +265,13 @@ def check_model(info: Info, model: BoardModel) -> None:
 
 
 def find_port(target: Target) -> str:
-    """The serial port of the board, by its USB number.
+    """The serial port of the board, by its USB number; for a console in RAM any probe.
 
     Raises:
         VmcuError: (TOOL) none, or several.
     """
+    if target.console and target.console.driver == RTT:
+        return PORT
     where = f"board '{target.name}'"
     wanted = set(target.probe.usb) if target.probe else set()
     ports = [p for p in list_ports.comports() if p.vid is not None]

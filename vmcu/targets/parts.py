@@ -84,9 +84,11 @@ def _step(table: Table, word: str, numbers: tuple[int, ...]) -> RegisterStep:
 
 def console(table: Table) -> Console:
     """[console]."""
-    made = Console(
-        table.text("driver"), table.number("base"), table.above_zero("clock_hz"), table.above_zero("baud")
-    )
+    driver = table.text("driver")
+    if driver == "rtt":  # no peripheral
+        table.end()
+        return Console(driver, 0, 1, 115_200)
+    made = Console(driver, table.number("base"), table.above_zero("clock_hz"), table.above_zero("baud"))
     if not _DRIVER.fullmatch(made.driver):
         raise table.error("must be a name of small letters, digits and _", "driver")
     table.end()

@@ -15,9 +15,11 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 from command_line import vmcu as command
+from host_server import build_host_server
 from tiny_project import need
 
 import vmcu
+import vmcu.pipeline
 from vmcu.batch import random_batch
 from vmcu.board.client import Client
 from vmcu.board.emulated import EmulatedBoard
@@ -94,6 +96,44 @@ def test_inferences(tmp_path: Path, board: str) -> None:
         assert test.canaries_broken == 0 and test.bad_byte is None
         assert client.infer(payload)[0] == found.outputs[0]
         link.close()
+
+
+def test_server_under_sanitizers(tmp_path: Path) -> None:
+    """Each array is a heap block of exactly its size; every port, and a look that crosses the split."""
+    made = compiled("netduinoplus2")
+    project, graph = made.compiled.project, made.compiled.graph
+    program = build_host_server(project, "5a" * 32, tmp_path)
+    batch, reference = random_batch(graph, 3), Reference(graph.original)
+    with program.start() as pipe:
+        client = Client(pipe.link(), ready_seconds=20)
+        for given, payload in zip(batch.tensors, batch.payload(graph), strict=True):
+            (port,) = graph.outputs
+            want = reference.run_tensors(given)[port.tensor]
+            assert client.infer(payload)[0][0] == want.tobytes()
+        whole = b"".join(
+            client.peek(at, min(500, project.pool_bytes - at)) for at in range(0, project.pool_bytes, 500)
+        )
+        out = project.outputs[0]
+        assert whole[out.offset_bytes : out.offset_bytes + out.size_bytes] == want.tobytes()
+        with pytest.raises(VmcuError, match="beyond"):
+            client.peek(project.pool_bytes - 4, 5)
+        assert client.self_test().bad_byte is None
+        assert client.infer(payload)[0][0] == want.tobytes()
+
+
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m3", "cortex-m7", "cortex-m33", "cortex-m55"])
+def test_every_core(core: str) -> None:
+    """Kernels of every instruction set, in a pool of two arrays that lie apart."""
+    need("gcc")
+    graph = vmcu.pipeline.load(MODEL)
+    one = vmcu.pipeline.compile_graph(graph, "net", core=core, split_bytes=2048)
+    assert one.project.split_bytes == 2048
+    batch, reference = random_batch(graph, 2), Reference(graph.original)
+    found = vmcu.Model(one, load_target(core)).run_batch(batch, engine="qemu")
+    for given, outputs in zip(batch.tensors, found.outputs, strict=True):
+        (port,) = one.graph.outputs
+        want = reference.run_tensors(given)[port.tensor]
+        np.testing.assert_array_equal(np.frombuffer(outputs[0], want.dtype), want.reshape(-1))
 
 
 def test_everything_lies_where_it_should(tmp_path: Path) -> None:

@@ -324,3 +324,8 @@ def test_console_of_a_board_file(tmp_path: Path) -> None:
     path.write_text(f'{head}[console]\ndriver = "rtt"\n\n[probe]{rest.partition("[probe]")[2]}')
     assert read_board(path).console == with_rtt(load_target("nucleo-f411re")).console
     assert find_port(read_board(path)) == "rtt"
+    shown = command("targets", "mine", "--target-path", tmp_path)
+    assert "console    RTT: RAM that a debugger serves" in shown.out
+    options = ("--board", "mine", "--target-path", tmp_path, "--console", "uart", "--port", "rtt")
+    refused = command("self-test", *options)
+    assert refused.code == Exit.INPUT and "'mine' has no serial line: its file names RTT alone" in refused.err

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from vmcu.board.rtt import DRIVER
 from vmcu.commands.output import print_table
 from vmcu.targets import Region, Target
 
@@ -86,7 +87,8 @@ def print_target(target: Target) -> None:
         console, setup = target.console, target.firmware
         boot = f", {setup.boot.replace('_', ' ')} for the boot ROM" if setup.boot else ""
         click.echo(f"firmware   {setup.clock_hz / 1e6:g} MHz, cycles by {setup.counter}{boot}")
-        click.echo(f"console    {console.driver} at {console.base:#x}, {console.baud:,} baud")
+        line = f"{console.driver} at {console.base:#x}, {console.baud:,} baud"
+        click.echo(f"console    {line if console.driver != DRIVER else 'RTT: RAM that a debugger serves'}")
     else:
         click.echo("firmware   none of vmcu's own: generated C compiles for it, yours runs it")
     if probe := target.probe:

@@ -127,6 +127,9 @@ def chosen_target(name: str, options: dict[str, Any]) -> Target:
     target = load_target(name, options["target_path"])
     if options.get("console") == DRIVER:
         target = with_rtt(target)
+    elif options.get("console") and target.console and target.console.driver == DRIVER:
+        what = f"'{name}' has no serial line: its file names RTT alone"
+        raise fail(what, f"--console {options['console']}", "leave it out")
     return with_regions(target, options["pool_region"], options["weights_region"])
 
 

@@ -1,6 +1,6 @@
 """Generated C as a shared library, called in this process: the quickest way to run a kernel.
 
-The pool lies between guard bytes, and undefined behaviour traps. Streamed inputs and outputs go through
+The pool, or each of its two arrays, lies between guard bytes, and undefined behaviour traps. Streamed inputs and outputs go through
 callbacks that insist on the order SPEC.md promises.
 """
 
@@ -53,12 +53,10 @@ class HostModel:
         command = [compiler, *FLAGS, *project.sources, "-o", library.name]
         subprocess.run(command, cwd=folder, check=True)
         self._library = ctypes.CDLL(str(library))
-        size = project.pool_bytes + 2 * GUARD_BYTES + 16
-        memory = np.full(size, GUARD, np.uint8).view(np.int8)
-        start = GUARD_BYTES + (-(memory.ctypes.data + GUARD_BYTES)) % 16
-        self._memory = memory
-        self._pool = memory[start : start + project.pool_bytes]
-        self._start = start
+        split = project.split_bytes or project.pool_bytes
+        self._arrays = [_Array(split)]
+        if project.split_bytes:
+            self._arrays.append(_Array(project.pool_bytes - split))
         self.calls: list[tuple[str, int]] = []  # (port, row) of the last run's callbacks
         self._call("init")
 
@@ -76,7 +74,7 @@ class HostModel:
             if port.streamed:
                 callbacks += [self._reader(port, data, calls), None]
             else:
-                self._pool[port.offset_bytes : port.offset_bytes + port.size_bytes] = data
+                self._bytes(port)[:] = data
         received: dict[str, bytearray] = {}
         for port in (p for p in project.outputs if p.streamed):
             received[port.name] = bytearray()
@@ -85,14 +83,11 @@ class HostModel:
         outputs = {}
         for port, interface in zip(project.outputs, graph.outputs, strict=True):
             tensor = graph.tensors[interface.tensor]
-            data = self._pool[port.offset_bytes : port.offset_bytes + port.size_bytes].tobytes()
-            data = bytes(received[port.name]) if port.streamed else data
+            data = bytes(received[port.name]) if port.streamed else self._bytes(port).tobytes()
             dtype = np.int8 if tensor.elem_bytes == 1 else np.int32
             outputs[interface.tensor] = np.frombuffer(data, dtype).reshape(tensor.shape)
-        guards = np.concatenate(
-            [self._memory[: self._start], self._memory[self._start + project.pool_bytes :]]
-        )
-        assert (guards.view(np.uint8) == GUARD).all(), "bytes outside the pool were written"
+        for array in self._arrays:
+            assert (array.guards() == GUARD).all(), "bytes outside the pool were written"
         return outputs
 
     def reset(self) -> None:
@@ -127,6 +122,30 @@ class HostModel:
 
     def _call(self, what: str, *arguments: object) -> None:
         function = getattr(self._library, f"{self.compiled.project.name}_{what}")
-        status = function(ctypes.c_void_p(self._pool.ctypes.data), *arguments)
+        addresses = [array.bytes.ctypes.data for array in self._arrays]
+        parts = (ctypes.c_void_p * len(addresses))(*addresses)  # struct <name>_pool
+        pool = ctypes.cast(parts, ctypes.c_void_p) if len(addresses) > 1 else ctypes.c_void_p(addresses[0])
+        status = function(pool, *arguments)
         if status:
             raise GaveUp(status)
+
+    def _bytes(self, port: Port) -> np.ndarray:
+        """Where an input or output lies."""
+        offset, first = port.offset_bytes, self._arrays[0].bytes
+        if offset < len(first):
+            return first[offset : offset + port.size_bytes]
+        return self._arrays[1].bytes[offset - len(first) :][: port.size_bytes]
+
+
+class _Array:
+    """Bytes between guards."""
+
+    def __init__(self, count: int) -> None:
+        self._memory = np.full(count + 2 * GUARD_BYTES + 16, GUARD, np.uint8).view(np.int8)
+        self._start = GUARD_BYTES + (-(self._memory.ctypes.data + GUARD_BYTES)) % 16
+        self.bytes = self._memory[self._start : self._start + count]
+
+    def guards(self) -> np.ndarray:
+        """What nobody may write."""
+        behind = self._start + len(self.bytes)
+        return np.concatenate([self._memory[: self._start], self._memory[behind:]]).view(np.uint8)

@@ -74,10 +74,10 @@ class Case:
     tables: Tables
 
 
-def planned(schedule: Schedule) -> MemoryPlan:
-    """A plan made in little time."""
+def planned(schedule: Schedule, split: bool = False) -> MemoryPlan:
+    """A plan made in little time; `split`: over two arrays, the first twice as large."""
     with patch("vmcu.memory.puzzle.SEARCH_WORK", SEARCH_WORK):
-        return make_plan(schedule)
+        return make_plan(schedule, split_bytes=lower_bound(schedule) // 6 * 4 if split else 0)
 
 
 def least(graph: QuantizedGraph) -> Schedule:
@@ -152,6 +152,11 @@ HAND_MADE: Mapping[
     "tiles, layers": (residual, _tiled, layer_by_layer),
     "streamed input": (residual, _rows, least),
     "streamed inputs": (NETS["branches"], _rows, least),
+    "branches, split": (NETS["branches"], lambda g: g, layer_by_layer),
+    "state, split": (NETS["stream"], lambda g: g, least),
+    "tiles, split": (residual, _tiled, least),
+    "rows, split": (residual, _rows, least),
+    "scratch, split": (residual, _hungry, least),
 }
 RANDOM = (1, 4, 6, 8, 11, 17)  # seeds of random networks
 COMMITTED = ("gesture", "mnist_cnn")
@@ -173,7 +178,8 @@ def case(name: str) -> Case:
             # With all channels: the plan is what is changed here, and a small network has few to change.
             net_of_seed = random_net(Random(seed).choice, 6, seed)
             graph = load(net_of_seed.save(Path(folder)), dead_channels=False)
-    plan = planned(how(graph))
+    plan = planned(how(graph), name.endswith("split"))
+    assert bool(plan.split_bytes) == name.endswith("split")
     tables = make_tables(plan)
     check(tables)
     assert runs_right(tables, tables)
@@ -371,6 +377,22 @@ def states_of_another_size(rng: Random, tables: Tables) -> Tables:
     return replace(
         tables, state_bytes=max(0, tables.state_bytes + rng.choice([-9, -1, 1, 9, tables.pool_bytes]))
     )
+
+
+def split_elsewhere(rng: Random, tables: Tables) -> Tables | None:
+    """The first array ends earlier or later than the plan thinks."""
+    if not tables.split_bytes:
+        return None
+    by = rng.choice([-1, 1]) * rng.choice([1, 2, 4, 8, rng.randrange(tables.pool_bytes)])
+    return replace(tables, split_bytes=max(1, tables.split_bytes + by))
+
+
+def row_across_the_split(rng: Random, tables: Tables) -> Tables | None:
+    segment = _own_row(rng, tables)
+    size = tables.tensors[segment[0]].row_bytes
+    if not tables.split_bytes or size < 2:
+        return None
+    return _placed(tables, {segment: tables.split_bytes - rng.randrange(1, size)})
 
 
 def scratch_moved(rng: Random, tables: Tables) -> Tables | None:
@@ -654,6 +676,8 @@ DECISIONS: dict[str, View] = {
         range_of_another_step,
         pool_smaller,
         states_of_another_size,
+        split_elsewhere,
+        row_across_the_split,
         scratch_moved,
         row_dropped,
         row_added,

@@ -1,7 +1,7 @@
 """What a sound plan is, a second time and by another way than the checker's simulation: byte by byte.
 
 Every segment (row of a tensor) occupies its bytes from the moment it is written to its last reading. A plan
-is sound where no byte is occupied twice at once, everything lies in the pool, and what is read where an alias
+is sound where no byte is occupied twice at once, everything lies in the pool (in one of its arrays), and what is read where an alias
 says is where its owner lies. Times are twice the number of the task, so that a row that moves onto itself can
 begin half a task after it is read.
 """
@@ -70,6 +70,8 @@ def is_sound(tables: Tables) -> bool:
         late = step.moves_rows and places == [own]
         born.setdefault(written, time + late)
         died[written] = time + late
+        if _is_across(tables, step.scratch_address, step.scratch_bytes):
+            return False
         for address in range(step.scratch_address, step.scratch_address + step.scratch_bytes):
             occupied[address].append((time, time))
     for tensor in (*tables.outputs, *stored):
@@ -80,6 +82,8 @@ def is_sound(tables: Tables) -> bool:
         table = tensors[tensor]
         if any(a != table.addresses[0] + r * table.row_bytes for r, a in enumerate(table.addresses)):
             return False
+        if _is_across(tables, table.addresses[0], len(table.addresses) * table.row_bytes):
+            return False
     for current, following in tables.states:
         table = tensors[current]
         if table.addresses != tensors[following].addresses:
@@ -87,6 +91,8 @@ def is_sound(tables: Tables) -> bool:
         if max(table.addresses) + table.row_bytes > tables.state_bytes:
             return False
     for (tensor, row), time in born.items():
+        if _is_across(tables, tensors[tensor].addresses[row], tensors[tensor].row_bytes):
+            return False
         for address in range(
             tensors[tensor].addresses[row], tensors[tensor].addresses[row] + tensors[tensor].row_bytes
         ):
@@ -98,3 +104,8 @@ def is_sound(tables: Tables) -> bool:
         if any(later[0] <= earlier[1] for earlier, later in pairwise(spans)):
             return False
     return True
+
+
+def _is_across(tables: Tables, address: int, size: int) -> bool:
+    """Would these bytes lie in both arrays of a split pool?"""
+    return address < tables.split_bytes < address + size

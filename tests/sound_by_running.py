@@ -8,7 +8,7 @@ question "does the program still compute the same?", where the checker asks for 
 
 Beyond results, a plan has promises to keep (SPEC.md, section 4): the caller's arrays are in one piece and do
 not overlap, states lie in the part of the pool that is kept, no task runs twice, streamed rows are asked for
-in ascending order, and whatever is not made of bytes is aligned.
+in ascending order, whatever is not made of bytes is aligned, and nothing lies in two arrays.
 """
 
 from __future__ import annotations
@@ -69,6 +69,9 @@ class _Run:
         sound, changed = self.sound, self.changed
         states = [current for current, _ in sound.states]
         if not 0 <= changed.state_bytes <= changed.pool_bytes:
+            raise Wrong
+        split = changed.split_bytes
+        if split and (split % SCRATCH_ALIGN or not changed.state_bytes <= split < changed.pool_bytes):
             raise Wrong
         for index in (*sound.inputs, *states):
             place = self._array(index)
@@ -149,6 +152,8 @@ class _Run:
 
     def _span(self, address: int, size: int, align: int) -> slice:
         if address < 0 or address + size > self.changed.pool_bytes or address % align:
+            raise Wrong
+        if address < self.changed.split_bytes < address + size:  # in two arrays, and behind the end of one
             raise Wrong
         return slice(address, address + size)
 

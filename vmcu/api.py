@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from vmcu.report import Measured, make_report
 from vmcu.run import Engine, RunReport, choose_engine, run
 from vmcu.run.unicorn_engine import has_unicorn
 from vmcu.save import PAGE, save_files
+from vmcu.split import compile_for
 from vmcu.targets import Target, load_target, with_regions
 from vmcu.toolchain import Firmware, Hooks, build, build_host, find_compiler
 
@@ -288,7 +290,7 @@ class Model:
             VmcuError: (INPUT) the folder holds files that vmcu did not write.
         """
         report = report or self.report
-        page = report_html(self.compiled.plan, report, self.compiled.project.name)
+        page = report_html(self.compiled.plan, report, self.compiled.project.name, self.target.core)
         save_files(Path(folder), {**self.files(), PAGE: page}, report)
 
     def _has_compiler(self) -> bool:
@@ -360,7 +362,8 @@ def compile(
             is at hand, plans are built here to know the stack.
         tune: measure every kernel of every layer in the emulator and choose by that, not by estimates.
         target_path: folders with .toml files of your own boards.
-        pool_region: RAM for the pool, a name of the target's regions; by default the fastest that takes it.
+        pool_region: RAM for the pool, a name of the target's regions, or two with a comma between, over which it is split;
+            by default the fastest that takes it, else the fastest two.
         weights_region: flash for weights and tables; by default that of the code, else another that takes them.
 
     Raises:
@@ -373,17 +376,21 @@ def compile(
         model, numerics=numerics, input_shapes=input_shapes, states=states, dead_channels=dead_channels
     )
     limits, wish = Limits(ram_bytes, flash_bytes), wished(optimise, ram_bytes)
-    compiled = compile_graph(
+    plan = partial(
+        compile_graph,
         graph,
         chosen_name(model, name),
         streamed=stream_inputs,
         streamed_outputs=stream_outputs,
         allow_recompute=allow_recompute,
         optimise=wish,
-        ram_bytes=limits.ram(chip),
         core=chip.core,
         tuning=measure_kernels(graph, chip.core, compiler, wish == "size") if tune else None,
     )
+    compiled, placed = compile_for(
+        chip, limits, graph, lambda ram, split: plan(ram_bytes=ram, split_bytes=split)
+    )
+    chip = placed or chip
     check_fit(compiled, chip, None, limits)
     made = Model(compiled, chip, compiler, limits)
     if wish not in ("ram", "size"):

@@ -108,13 +108,17 @@ def check_fit(compiled: Compiled, target: Target | None, firmware: Firmware | No
         else:
             where = f"target '{target.name}'"
             ways += _other_region(target, need) if what == "RAM" else []
+            ways += _two_regions(target, need) if what == "RAM" and (firmware or target.pool_region) else []
             region = target.pool_region if what == "RAM" else target.weights_region
             where += f", {region}" if region else ""
         ways += _next_board(target, need)
         fix = ", or ".join(ways)
+        nor = ""
+        if what == "RAM" and firmware is None and target and target.pool_region is None and target.pairs():
+            nor = " in one piece, and no two pieces take it either" if allowed == have else ""
         problems.append(
             Problem(
-                f"needs {total:,} bytes of {what} ({parts}), {total - allowed:,} more than the {allowed:,} there are",
+                f"needs {total:,} bytes of {what} ({parts}), {total - allowed:,} more than the {allowed:,} there are{nor}",
                 where,
                 f"{_what_holds(compiled)}; {fix}" if what == "RAM" else fix,
             )
@@ -193,6 +197,16 @@ def _other_region(target: Target, need: Need) -> list[str]:
         ):
             kind = ", external: your firmware has to set it up" if region.kind == "external" else ""
             return [f"--pool-region {region.name} ({region.size_bytes:,} bytes{kind})"]
+    return []
+
+
+def _two_regions(target: Target, need: Need) -> list[str]:
+    """Two regions that take as many bytes; whether the rows fit, only a placement can tell."""
+    if target.pool_pair() is None:
+        for first, second in target.pairs():
+            names = f"{first.name},{second.name}"
+            if place_ram(replace(target, pool_region=names), need.pool, need.rest):
+                return [f"--pool-region {names}, which splits the pool"]
     return []
 
 

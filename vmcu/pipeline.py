@@ -91,6 +91,7 @@ def compile_graph(
     core: str = DEFAULT_CORE,
     allow_recompute: float = 1.0,
     tuning: Tuning | None = None,
+    split_bytes: int = 0,
 ) -> Compiled:
     """Plans, checks and generates.
 
@@ -105,12 +106,13 @@ def compile_graph(
         core: whose instructions are estimated.
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's.
         tuning: measured instructions of kernels.
+        split_bytes: where a pool that is larger is split into two arrays; 0: it is one.
 
     Raises:
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
     wanted = stream_outputs(stream_inputs(replace(graph, tuning=tuning), streamed), streamed_outputs)
-    candidates = list_candidates(wanted, core, allow_recompute, optimise == "size")
+    candidates = list_candidates(wanted, core, allow_recompute, optimise == "size", split_bytes)
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
     return compile_choice(
         Choice(optimise, choose(candidates, optimise, limit), candidates, allow_recompute), name

@@ -18,7 +18,7 @@ class Regions:
     """Names of regions; None where the target has no choice of them, or nothing fits.
 
     Attributes:
-        pool: RAM of the pool.
+        pool: RAM of the pool; "A,B" where it is split over two.
         rest: RAM of stack and variables.
         weights: flash of weights and tables.
     """
@@ -40,13 +40,16 @@ def choose_regions(project: CProject, target: Target, firmware: Firmware | None)
     code = firmware.flash_bytes - constants if firmware else 0
     flash = place_flash(target, code, constants) if len(target.flash) > 1 else None
     return Regions(
-        ram.pool.name if ram else None, ram.rest.name if ram else None, flash.weights.name if flash else None
+        ram.pool_name if ram else None, ram.rest.name if ram else None, flash.weights.name if flash else None
     )
 
 
 def memory_script(project: CProject, target: Target, regions: Regions) -> dict[str, str]:
     """`<name>_memory.ld`, a part of a linker script; nothing where there is no choice."""
-    pool = next((r for r in target.regions() if r.name == regions.pool), None)
+    named = {r.name: r for r in target.regions()}
+    pool, second = named.get(regions.pool or ""), None
+    if regions.pool and pool is None:
+        pool, second = (named[name] for name in regions.pool.split(","))
     weights = next((r for r in target.flash[1:] if r.name == regions.weights), None)
     if pool is None and weights is None:
         return {}
@@ -59,6 +62,8 @@ def memory_script(project: CProject, target: Target, regions: Regions) -> dict[s
         "section": POOL_SECTION,
         "pool": _line(pool),
         "pool_region": pool and _identifier(pool),
+        "second": _line(second),
+        "second_region": second and _identifier(second),
         "weights": _line(weights),
         "weights_region": weights and _identifier(weights),
     }

@@ -126,9 +126,21 @@ def make_report(
         "checks": [
             f"independent checker: {compiled.checked_tasks} tasks simulated on tagged memory",
             f"placement: {placement_text(plan.pool_bytes, plan.lower_bound_bytes, proven)}",
+            *_split_check(plan.split_bytes, regions.pool),
             *checks,
         ],
     }
+
+
+def _split_check(split_bytes: int, regions: str | None) -> list[str]:
+    where = f" ({regions})" if regions else ""
+    return (
+        [
+            f"independent checker: no row, array or working memory lies across byte {split_bytes:,}, where the pool is split{where}"
+        ]
+        if split_bytes
+        else []
+    )
 
 
 def macs_note(executed: int, macs: int, before: int, channels_removed: int) -> str:

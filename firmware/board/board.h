@@ -45,10 +45,10 @@ uint32_t vmcu_board_stack_bytes(void);
 uint32_t vmcu_guard_kind(void);
 void vmcu_guard_start(void);
 
-/* The pool, between canaries. */
-uint8_t *vmcu_board_pool(void);
+/* The pool as the model takes it, each of its arrays between canaries. */
+void *vmcu_board_pool(void);
 void vmcu_canaries_set(void);
-/* 0: intact; else bit 0: in front of the pool, bit 1: behind it. */
+/* 0: intact; else bit 0: in front of the pool, bit 1: behind it; bits 2 and 3: of its second array. */
 uint32_t vmcu_canaries_broken(void);
 
 /* ---- start.c ---- */

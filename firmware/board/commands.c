@@ -4,6 +4,7 @@
 #include "board.h"
 #include "frame.h"
 #include "hooks.h"
+#include "pool.h"
 #include "reply.h"
 #include "rows.h"
 #include "server.h"
@@ -90,7 +91,7 @@ static void answer_write(const uint8_t *payload, uint32_t bytes)
         vmcu_refuse(VMCU_STATUS_OUT_OF_ORDER);
     } else {
         has_outputs = 0; /* they may lie where the input goes */
-        memcpy(vmcu_board_pool() + inputs[index].offset_bytes + offset, payload + 8, bytes);
+        memcpy(vmcu_pool_byte(vmcu_board_pool(), inputs[index].offset_bytes) + offset, payload + 8, bytes);
         filled[index] = offset + bytes;
         vmcu_begin(VMCU_STATUS_OK, 0U, 0U);
         vmcu_add32(filled[index]);
@@ -161,7 +162,7 @@ static void answer_run(const uint8_t *payload, uint32_t bytes)
     vmcu_add32(vmcu_task_count);
 }
 
-/* `count` bytes from `offset` on of something of `size` bytes, as READ and PEEK ask for them. */
+/* `count` bytes from `offset` on of an output of `size` bytes. */
 static void answer_bytes(const uint8_t *from, uint32_t size, uint32_t offset, uint32_t count)
 {
     if (offset > size || count > size - offset || count > VMCU_FRAME_PAYLOAD_MAX - 4U) {
@@ -169,6 +170,20 @@ static void answer_bytes(const uint8_t *from, uint32_t size, uint32_t offset, ui
     } else {
         vmcu_begin(VMCU_STATUS_OK, 0U, 0U);
         vmcu_add(from + offset, count);
+    }
+}
+
+/* The only range that may have bytes on both sides of a split. */
+static void answer_peek(uint32_t offset, uint32_t count)
+{
+    uint32_t i;
+    if (offset > VMCU_APP_POOL_BYTES || count > VMCU_APP_POOL_BYTES - offset || count > VMCU_FRAME_PAYLOAD_MAX - 4U) {
+        vmcu_refuse(VMCU_STATUS_OUT_OF_RANGE);
+        return;
+    }
+    vmcu_begin(VMCU_STATUS_OK, 0U, 0U);
+    for (i = offset; i < offset + count; i++) {
+        vmcu_add8(*vmcu_pool_byte(vmcu_board_pool(), i));
     }
 }
 
@@ -182,7 +197,7 @@ static void answer_read(const uint8_t *payload, uint32_t bytes)
         vmcu_refuse(VMCU_STATUS_NO_OUTPUTS);
     } else {
         const struct port_range *port = &outputs[payload[0]];
-        answer_bytes(vmcu_board_pool() + port->offset_bytes, port->size_bytes, vmcu_get32(payload + 4),
+        answer_bytes(vmcu_pool_byte(vmcu_board_pool(), port->offset_bytes), port->size_bytes, vmcu_get32(payload + 4),
                      vmcu_get16(payload + 8));
     }
 }
@@ -220,16 +235,15 @@ static void answer_profile(const uint8_t *payload, uint32_t bytes)
 }
 
 /* Every byte of the pool holds what was written to it: two patterns, and one that tells addresses apart. */
-static uint32_t first_bad_byte(uint8_t *pool)
+static uint32_t first_bad_byte(void *pool)
 {
     uint32_t pass, i;
     for (pass = 0U; pass < 3U; pass++) {
-        volatile uint8_t *p = pool;
         for (i = 0U; i < VMCU_APP_POOL_BYTES; i++) {
-            p[i] = (uint8_t)(pass == 0U ? 0x55U : (pass == 1U ? 0xAAU : (i ^ i >> 8 ^ i >> 16)));
+            *(volatile uint8_t *)vmcu_pool_byte(pool, i) = (uint8_t)(pass == 0U ? 0x55U : (pass == 1U ? 0xAAU : (i ^ i >> 8 ^ i >> 16)));
         }
         for (i = 0U; i < VMCU_APP_POOL_BYTES; i++) {
-            if (p[i] != (uint8_t)(pass == 0U ? 0x55U : (pass == 1U ? 0xAAU : (i ^ i >> 8 ^ i >> 16)))) {
+            if (*(volatile uint8_t *)vmcu_pool_byte(pool, i) != (uint8_t)(pass == 0U ? 0x55U : (pass == 1U ? 0xAAU : (i ^ i >> 8 ^ i >> 16)))) {
                 return i;
             }
         }
@@ -287,7 +301,7 @@ void vmcu_execute(uint8_t command, const uint8_t *payload, uint32_t bytes)
         if (bytes != 6U) {
             vmcu_refuse(VMCU_STATUS_BAD_PAYLOAD);
         } else {
-            answer_bytes(vmcu_board_pool(), VMCU_APP_POOL_BYTES, vmcu_get32(payload), vmcu_get16(payload + 4));
+            answer_peek(vmcu_get32(payload), vmcu_get16(payload + 4));
         }
         break;
     case VMCU_COMMAND_PROFILE:

@@ -9,39 +9,77 @@
 
 extern uint32_t vmcu_ld_stack_guard[], vmcu_ld_stack_limit[]; /* board.ld.in keeps and aligns a region of 256 bytes between */
 
+#ifdef VMCU_APP_SPLIT_BYTES
+#define FIRST_BYTES VMCU_APP_SPLIT_BYTES
+#else
+#define FIRST_BYTES VMCU_APP_POOL_BYTES
+#endif
+
 static struct {
     uint8_t before[CANARY_BYTES];
-    uint8_t pool[VMCU_APP_POOL_BYTES] __attribute__((aligned(VMCU_APP_POOL_ALIGN)));
+    uint8_t pool[FIRST_BYTES] __attribute__((aligned(VMCU_APP_POOL_ALIGN)));
     uint8_t behind[CANARY_BYTES];
 } guarded __attribute__((aligned(8), section(".pool")));
 
-uint8_t *vmcu_board_pool(void)
+#ifdef VMCU_APP_SPLIT_BYTES
+static struct {
+    uint8_t before[CANARY_BYTES];
+    uint8_t pool[VMCU_APP_POOL_BYTES - FIRST_BYTES] __attribute__((aligned(VMCU_APP_POOL_ALIGN)));
+    uint8_t behind[CANARY_BYTES];
+} second __attribute__((aligned(8), section(".pool_second")));
+
+void *vmcu_board_pool(void)
+{
+    static VMCU_APP_POOL parts;
+    parts.first = (int8_t *)guarded.pool;
+    parts.second = (int8_t *)second.pool;
+    return &parts;
+}
+#else
+void *vmcu_board_pool(void)
 {
     return guarded.pool;
 }
+#endif
 
 static uint8_t canary(uint32_t i)
 {
     return (uint8_t)(0xC5U ^ i * 29U);
 }
 
-void vmcu_canaries_set(void)
+static void set(uint8_t *before, uint8_t *behind)
 {
     uint32_t i;
     for (i = 0U; i < CANARY_BYTES; i++) {
-        guarded.before[i] = canary(i);
-        guarded.behind[i] = canary(i);
+        before[i] = canary(i);
+        behind[i] = canary(i);
     }
+}
+
+static uint32_t broken(const volatile uint8_t *before, const volatile uint8_t *behind)
+{
+    uint32_t i, found = 0U;
+    for (i = 0U; i < CANARY_BYTES; i++) {
+        found |= (before[i] != canary(i) ? 1U : 0U) | (behind[i] != canary(i) ? 2U : 0U);
+    }
+    return found;
+}
+
+void vmcu_canaries_set(void)
+{
+    set(guarded.before, guarded.behind);
+#ifdef VMCU_APP_SPLIT_BYTES
+    set(second.before, second.behind);
+#endif
 }
 
 uint32_t vmcu_canaries_broken(void)
 {
-    uint32_t i, broken = 0U;
-    const volatile uint8_t *before = guarded.before, *behind = guarded.behind;
-    for (i = 0U; i < CANARY_BYTES; i++) {
-        broken |= (before[i] != canary(i) ? 1U : 0U) | (behind[i] != canary(i) ? 2U : 0U);
-    }
-    return broken;
+    uint32_t found = broken(guarded.before, guarded.behind);
+#ifdef VMCU_APP_SPLIT_BYTES
+    found |= broken(second.before, second.behind) << 2;
+#endif
+    return found;
 }
 
 #define REG(address) (*(volatile uint32_t *)(address))

@@ -105,14 +105,33 @@ void vmcu_guard_start(void)
 {
 }
 
-uint8_t *vmcu_board_pool(void)
+static void *aligned(size_t bytes)
 {
-    static void *pool; /* reachable to the end, so that no leak is reported */
     size_t align = VMCU_APP_POOL_ALIGN < sizeof(void *) ? sizeof(void *) : VMCU_APP_POOL_ALIGN;
-    if (pool == NULL && posix_memalign(&pool, align, VMCU_APP_POOL_BYTES) != 0) {
+    void *found;
+    if (posix_memalign(&found, align, bytes) != 0) {
         exit(1);
     }
-    return (uint8_t *)pool;
+    return found;
+}
+
+void *vmcu_board_pool(void)
+{
+    /* Static, so that they are reachable to the end and no leak is reported. */
+#ifdef VMCU_APP_SPLIT_BYTES
+    static VMCU_APP_POOL parts;
+    if (parts.first == NULL) {
+        parts.first = (int8_t *)aligned(VMCU_APP_SPLIT_BYTES);
+        parts.second = (int8_t *)aligned(VMCU_APP_POOL_BYTES - VMCU_APP_SPLIT_BYTES);
+    }
+    return &parts;
+#else
+    static void *pool;
+    if (pool == NULL) {
+        pool = aligned(VMCU_APP_POOL_BYTES);
+    }
+    return pool;
+#endif
 }
 
 void vmcu_canaries_set(void)

@@ -2,6 +2,7 @@
 #include <stdint.h>
 
 #include "board.h"
+#include "start.h"
 #include "vmcu_board.h"
 
 #define REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
@@ -10,25 +11,13 @@
 #define CLIDR REG(0xE000ED78U)
 #define CCSIDR REG(0xE000ED80U)
 #define CSSELR REG(0xE000ED84U)
-#define CPACR REG(0xE000ED88U)
 #define ICIALLU REG(0xE000EF50U)
 #define DCISW REG(0xE000EF60U)
 #define WAIT_POLLS 10000000U
 
-extern uint32_t vmcu_ld_data_load[], vmcu_ld_data_start[], vmcu_ld_data_end[];
-extern uint32_t vmcu_ld_bss_start[], vmcu_ld_bss_end[], vmcu_ld_stack_top[];
-
 void vmcu_reset(void);
 void vmcu_board_fault(void);
 void vmcu_systick(void);
-
-typedef void (*vmcu_vector)(void);
-
-/* Entry 0 is the initial stack pointer, not a function. */
-union vmcu_entry {
-    uint32_t *stack_top;
-    vmcu_vector handler;
-};
 
 extern const union vmcu_entry vmcu_vectors[16];
 const union vmcu_entry vmcu_vectors[16] __attribute__((section(".vectors"), used)) = {
@@ -119,14 +108,8 @@ static void enable_caches(void)
 /* Not inlined: the compiler may use the vector unit, which is off before. */
 static __attribute__((noinline)) void start(void)
 {
-    const uint32_t *from = vmcu_ld_data_load;
-    uint32_t *to, failed = run_table();
-    for (to = vmcu_ld_data_start; to < vmcu_ld_data_end; to++) {
-        *to = *from++;
-    }
-    for (to = vmcu_ld_bss_start; to < vmcu_ld_bss_end; to++) {
-        *to = 0U;
-    }
+    uint32_t failed = run_table();
+    vmcu_start_variables();
     start_failed = failed;
     enable_caches();
     vmcu_guard_start();
@@ -141,10 +124,6 @@ static __attribute__((noinline)) void start(void)
 void vmcu_reset(void)
 {
     VTOR = (uint32_t)(uintptr_t)vmcu_vectors; /* ignored by cores without it */
-#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
-    /* Full access to CP10 and CP11, the FPU and Helium (Armv7-M ARM, B3.2.20). */
-    CPACR |= 0x00F00000U;
-    __asm volatile("dsb\n\tisb" ::: "memory");
-#endif
+    vmcu_start_vector_unit();
     start();
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hooks.h"
+#include "pool.h"
 #include "port.h"
 #include "record.h"
 #include "vmcu_app.h"
@@ -130,11 +131,11 @@ int vmcu_app_run(void *pool)
 #endif
 
 /* Reads the inputs of one inference to where the model takes them from; 0 on success. */
-static int read_inputs(uint8_t *pool)
+static int read_inputs(void *pool)
 {
     uint32_t i, at = 0U;
     for (i = 0U; i < VMCU_APP_INPUT_COUNT; i++) {
-        uint8_t *to = pool + inputs[i].offset_bytes;
+        uint8_t *to = vmcu_pool_byte(pool, inputs[i].offset_bytes);
 #ifdef VMCU_APP_SOURCE_COUNT
         if (inputs[i].row_bytes != 0U) {
             to = vmcu_app_stream + at;
@@ -172,7 +173,7 @@ static int record_cost(uint32_t kind, uint32_t inference, int status, const stru
     return vmcu_record(kind, inference, 0U, payload, (uint32_t)sizeof payload);
 }
 
-static int infer(uint8_t *pool, uint32_t inference, uint32_t flags)
+static int infer(void *pool, uint32_t inference, uint32_t flags)
 {
     struct vmcu_cost cost;
     uint32_t i, at = 0U;
@@ -197,7 +198,7 @@ static int infer(uint8_t *pool, uint32_t inference, uint32_t flags)
         return VMCU_EXIT_STATUS;
     }
     for (i = 0U; i < VMCU_APP_OUTPUT_COUNT; i++) {
-        const uint8_t *from = pool + outputs[i].offset_bytes;
+        const uint8_t *from = vmcu_pool_byte(pool, outputs[i].offset_bytes);
 #ifdef VMCU_APP_SINK_COUNT
         if (outputs[i].row_bytes != 0U) {
             from = vmcu_app_received + at;
@@ -216,7 +217,7 @@ int vmcu_harness(void)
 {
     uint32_t request[2], i;
     struct vmcu_cost cost;
-    uint8_t *pool;
+    void *pool;
     int status;
     if (vmcu_port_open() != 0 || vmcu_port_read(request, (uint32_t)sizeof request) != 0) {
         return VMCU_EXIT_FILE;
@@ -224,8 +225,8 @@ int vmcu_harness(void)
     if (vmcu_port_calibrate() != 0) {
         return VMCU_EXIT_COUNTER;
     }
-    pool = (uint8_t *)vmcu_port_pool();
-    if (pool == (uint8_t *)0 || vmcu_tags_start(pool) != 0) {
+    pool = vmcu_port_pool();
+    if (pool == (void *)0 || vmcu_tags_start(pool) != 0) {
         return VMCU_EXIT_MEMORY;
     }
     status = vmcu_port_measure(VMCU_APP_INIT, pool, &cost);

@@ -11,6 +11,6 @@ void vmcu_tag_write(const int8_t *p, uint32_t bytes, uint32_t tensor, uint32_t r
 /* For the harness. */
 void vmcu_hooks_start(void); /* before the first inference */
 void vmcu_hooks_stop(void);  /* after it: writes what was collected */
-int vmcu_tags_start(const void *pool);
+int vmcu_tags_start(void *pool);
 
 #endif

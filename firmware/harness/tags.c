@@ -2,6 +2,7 @@
  * read of a byte that holds anything else ends the program. It catches any wrong plan that the
  * kernels would turn into wrong numbers. */
 #include "hooks.h"
+#include "pool.h"
 #include "port.h"
 #include "record.h"
 #include "vmcu_app.h"
@@ -18,13 +19,13 @@ struct tag {
 
 #define NOBODY UINT32_MAX
 
-static const int8_t *tagged_pool;
+static void *tagged_pool;
 static struct tag *tags;
 
-int vmcu_tags_start(const void *pool)
+int vmcu_tags_start(void *pool)
 {
     size_t i;
-    tagged_pool = (const int8_t *)pool;
+    tagged_pool = pool;
     tags = (struct tag *)malloc((size_t)VMCU_APP_POOL_BYTES * sizeof *tags);
     for (i = 0U; tags != NULL && i < VMCU_APP_POOL_BYTES; i++) {
         tags[i].tensor = NOBODY;
@@ -33,10 +34,27 @@ int vmcu_tags_start(const void *pool)
     return tags == NULL;
 }
 
-/* The first tag of [p, p + bytes), which must lie inside the pool. */
+/* Where p is in the pool; beyond its end where it is not. */
+static uintptr_t offset_of(const int8_t *p, uint32_t bytes)
+{
+    uintptr_t offset = (uintptr_t)p - (uintptr_t)vmcu_pool_byte(tagged_pool, 0U);
+#ifdef VMCU_APP_SPLIT_BYTES
+    uintptr_t second = (uintptr_t)p - (uintptr_t)vmcu_pool_byte(tagged_pool, VMCU_APP_SPLIT_BYTES);
+    if (offset >= VMCU_APP_SPLIT_BYTES) {
+        return second > VMCU_APP_POOL_BYTES - VMCU_APP_SPLIT_BYTES ? UINTPTR_MAX : second + VMCU_APP_SPLIT_BYTES;
+    }
+    if (bytes > VMCU_APP_SPLIT_BYTES - offset) {
+        return UINTPTR_MAX;
+    }
+#endif
+    (void)bytes;
+    return offset;
+}
+
+/* The first tag of [p, p + bytes), which must lie inside the pool, in one array. */
 static struct tag *locate(const char *verb, const int8_t *p, uint32_t bytes, uint32_t tensor, uint32_t row)
 {
-    uintptr_t offset = (uintptr_t)p - (uintptr_t)tagged_pool;
+    uintptr_t offset = offset_of(p, bytes);
     if (offset > VMCU_APP_POOL_BYTES || bytes > VMCU_APP_POOL_BYTES - offset) {
         (void)fprintf(stderr, "tensor %lu row %lu: %s of %lu bytes outside the pool, at offset %ld\n",
                       (unsigned long)tensor, (unsigned long)row, verb, (unsigned long)bytes, (long)offset);
@@ -62,7 +80,7 @@ void vmcu_tag_read(const int8_t *p, uint32_t bytes, uint32_t tensor, uint32_t ro
     for (i = 0U; i < bytes; i++) {
         if (tag[i].tensor != tensor || tag[i].row != row) {
             (void)fprintf(stderr, "tensor %lu row %lu: pool offset %lu holds ", (unsigned long)tensor,
-                          (unsigned long)row, (unsigned long)((size_t)(p - tagged_pool) + i));
+                          (unsigned long)row, (unsigned long)(tag - tags) + i);
             if (tag[i].tensor == NOBODY) {
                 (void)fprintf(stderr, "nothing written\n");
             } else {
@@ -76,7 +94,7 @@ void vmcu_tag_read(const int8_t *p, uint32_t bytes, uint32_t tensor, uint32_t ro
 
 #else
 
-int vmcu_tags_start(const void *pool)
+int vmcu_tags_start(void *pool)
 {
     (void)pool;
     return 0;

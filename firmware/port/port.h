@@ -13,7 +13,7 @@ int vmcu_port_read(void *to, uint32_t bytes);
 int vmcu_port_write(const void *from, uint32_t bytes);
 /* Flushes the output and ends the program. */
 void vmcu_port_exit(int code);
-/* The pool: exactly VMCU_APP_POOL_BYTES, aligned; a null pointer where there is no memory. */
+/* The pool as the model takes it: exactly VMCU_APP_POOL_BYTES, aligned; a null pointer where there is no memory. */
 void *vmcu_port_pool(void);
 
 /* What one measured call cost. */

@@ -15,8 +15,19 @@
 
 extern uint32_t vmcu_ld_stack_limit[];
 
-/* Found by name by engines that write the inputs themselves. */
+/* vmcu_pool is found by name by engines that write the inputs themselves. */
+#ifdef VMCU_APP_SPLIT_BYTES
+/* The second array in front of the first, and not beside it: what crosses the split finds no memory of the model. */
+static struct {
+    uint8_t second[VMCU_APP_POOL_BYTES - VMCU_APP_SPLIT_BYTES] __attribute__((aligned(VMCU_APP_POOL_ALIGN)));
+    uint8_t between[64];
+    uint8_t first[VMCU_APP_SPLIT_BYTES] __attribute__((aligned(VMCU_APP_POOL_ALIGN)));
+} parts __attribute__((section(".pool")));
+extern VMCU_APP_POOL vmcu_pool;
+VMCU_APP_POOL vmcu_pool = {(int8_t *)parts.first, (int8_t *)parts.second};
+#else
 uint8_t vmcu_pool[VMCU_APP_POOL_BYTES] __attribute__((aligned(VMCU_APP_POOL_ALIGN), section(".pool")));
+#endif
 
 static uint32_t input_file, output_file;
 static struct vmcu_sample lap_from, lap_to;
@@ -69,7 +80,7 @@ void vmcu_port_exit(int code)
 
 void *vmcu_port_pool(void)
 {
-    return vmcu_pool;
+    return &vmcu_pool;
 }
 
 __attribute__((noinline)) int vmcu_port_measure(int (*fn)(void *), void *arg, struct vmcu_cost *cost)
@@ -102,9 +113,9 @@ int vmcu_port_calibrate(void)
     struct vmcu_cost cost;
     vmcu_counter_start();
     call_instructions = 0U;
-    (void)vmcu_port_measure(vmcu_cpu_empty, vmcu_pool, &cost);
+    (void)vmcu_port_measure(vmcu_cpu_empty, &vmcu_pool, &cost);
     call_instructions = cost.instructions - VMCU_CPU_EMPTY_INSTRUCTIONS;
-    (void)vmcu_port_measure(vmcu_cpu_loop, vmcu_pool, &cost);
+    (void)vmcu_port_measure(vmcu_cpu_loop, &vmcu_pool, &cost);
     return cost.instructions != VMCU_CPU_LOOP_INSTRUCTIONS;
 #else
     return 0;

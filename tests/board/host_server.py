@@ -54,7 +54,7 @@ def build_host_server(project: CProject, model: str, work: Path) -> HostProgram:
     (work / "app").mkdir()
     header = vmcu_board_header(project, target, *needs(target), compiler, model)
     (work / "app" / "vmcu_board.h").write_text(header)
-    job = Job(project, compiler, work, flags, ("board",))
+    job = Job(project, compiler, work, flags, ("board", "port"))
     own, rest = job.compile([f"board/{name}" for name in SOURCES], ())
     program = work / "server"
     job.link(flags, own + rest, (), program)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +17,15 @@ from tiny_project import need
 import vmcu
 from vmcu.batch import random_batch
 from vmcu.board.emulated import EmulatedBoard
-from vmcu.board.session import EMULATED, BoardModel, find_port, run_on_board
+from vmcu.board.session import (
+    EMULATED,
+    FAR_END,
+    UNMEASURED,
+    BoardModel,
+    cycles_label,
+    find_port,
+    run_on_board,
+)
 from vmcu.errors import Exit, VmcuError
 from vmcu.targets import load_target
 
@@ -71,11 +79,45 @@ def test_profile_of_a_board_adds_up(tmp_path: Path) -> None:
         )
     assert done.code == Exit.OK, done.err
     found = done.json
-    assert (
-        found["source"] == "board" and found["cycles_label"] == "measured" and found["instructions"] is None
-    )
-    assert "whose time is no chip's if that is QEMU" in found["engine"]
+    assert found["source"] == "board" and found["instructions"] is None
+    assert found["cycles_label"] == UNMEASURED == "counted where an emulator may answer: no measurement"
+    assert found["measured_cycles"] is None and found["estimated_cycles"] is None
+    assert all(layer["measured_cycles"] is None for layer in found["layers"])
     assert sum(layer["cycles"] for layer in found["layers"]) == pytest.approx(found["cycles"], rel=0.02)
+
+
+def test_what_answers_at_a_socket_is_not_called_measured(net: Path, tmp_path: Path) -> None:
+    """An emulator that somebody else has started: neither `run` nor `profile` says that it measured."""
+    made = vmcu.compile(net, "netduinoplus2")
+    firmware = made.on_board().build(made.target, tmp_path)
+    with EmulatedBoard(made.target, firmware.elf) as board:
+        options = (net, "--board", "netduinoplus2", "--port", board.port)
+        ran = command("run", *options)
+        told = command("run", *options, "--json").json
+        profile = command("profile", *options, "--repeat", 1)
+    assert UNMEASURED in ran.out and "ms" not in ran.out and told["measured_cycles"] is None
+    assert UNMEASURED in profile.out and " measured" not in profile.out.replace("not measured", "")
+
+
+@pytest.mark.parametrize(
+    ("board", "counter", "port", "label"),
+    [
+        ("nucleo-f411re", "DWT", "/dev/ttyACM0", "measured"),
+        ("nucleo-f411re", "SysTick", "COM3", "measured"),  # a debugger may hold DWT
+        ("microbit", "SysTick", "/dev/ttyACM0", "measured"),  # QEMU has it, but this one is plugged in
+        ("nucleo-f411re", "DWT", "socket://lab:4444", FAR_END),
+        ("nucleo-g0b1re", "SysTick", "rfc2217://lab:4444", FAR_END),
+        ("nucleo-f411re", "SysTick", "socket://lab:4444", UNMEASURED),  # DWT stands still
+        ("netduinoplus2", "DWT", "socket://lab:4444", UNMEASURED),
+        ("microbit", "SysTick", "socket://lab:4444", UNMEASURED),
+    ],
+)
+def test_what_cycles_are_called(board: str, counter: str, port: str, label: str) -> None:
+    @dataclass
+    class Told:
+        counter: str
+
+    assert cycles_label(load_target(board), Told(counter), port) == label  # type: ignore[arg-type]
 
 
 def test_an_emulated_board_measures_nothing(net: Path) -> None:
@@ -182,7 +224,7 @@ def test_wrong_options(net: Path, arguments: tuple[str, ...], text: str) -> None
 
 
 def test_flash_errors(net: Path) -> None:
-    result = command("flash", net, "--board", "raspberry-pi-pico")
+    result = command("flash", net, "--board", "arduino-nano-33-ble")
     assert result.code == Exit.INPUT and "vmcu has no firmware for it" in result.err
     result = command("flash", net, "--board", "cortex-m4", "--port", EMULATED)
     assert result.code == Exit.INPUT and "cannot be flashed" in result.err

@@ -12,7 +12,7 @@ from vmcu.errors import Exit, VmcuError
 from vmcu.run.process import find_qemu
 from vmcu.targets import Region, Target, emulated, list_targets, load_target, place_ram, with_regions
 from vmcu.toolchain import find_compiler
-from vmcu.toolchain.app import GUARD_BYTES, VECTORS_BYTES, board_script
+from vmcu.toolchain.app import GUARD_BYTES, SECOND_STAGE_BYTES, VECTORS_BYTES, board_script
 from vmcu.toolchain.build import STRICT
 from vmcu.toolchain.elf import read_elf
 
@@ -25,6 +25,7 @@ EMULATED = [name for name in TARGETS if load_target(name).machine is not None]
 # A console that needs one store a byte in the emulator. The board firmware has real drivers; here only addresses are at stake.
 DRIVERS = {
     "cmsdk": ("REG(BASE + 0x10U) = 16U; REG(BASE + 8U) = 1U;", "REG(BASE) = c;"),
+    "pl011": ("REG(BASE + 0x30U) = 0x301U;", "REG(BASE) = c;"),
     "nrf_uart": ("REG(BASE + 0x500U) = 4U; REG(BASE + 8U) = 1U;", "REG(BASE + 0x51cU) = c;"),
     "stm32_usart": ("REG(BASE + 0xcU) = 0x2008U;", "REG(BASE + 4U) = c;"),
     "stm32_usart_v2": ("REG(BASE) = 9U;", "REG(BASE + 0x28U) = c;"),
@@ -149,7 +150,8 @@ def test_addresses(name: str, tmp_path: Path) -> None:
     assert place is not None
     flash = target.flash[0]
     if target.is_board:
-        assert found["vectors"] == flash.origin
+        stage = target.firmware is not None and target.firmware.boot == "second_stage"
+        assert found["vectors"] == flash.origin + (SECOND_STAGE_BYTES if stage else 0)
         assert found["weights"] >= flash.origin + VECTORS_BYTES
     else:
         assert found["vectors"] == target.memory.vectors_origin

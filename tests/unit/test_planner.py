@@ -128,10 +128,10 @@ def test_few_placements_are_searched(
     count = 0
     make = vmcu.planning.choose.make_plan
 
-    def counted(schedule: Schedule, search: bool = True) -> MemoryPlan:
+    def counted(schedule: Schedule, search: bool = True, split_bytes: int = 0) -> MemoryPlan:
         nonlocal count
         count += search
-        return make(schedule, search)
+        return make(schedule, search, split_bytes)
 
     monkeypatch.setattr(vmcu.planning.choose, "make_plan", counted)
     found = list_candidates(load(MODELS / "gesture" / "model.onnx"))

@@ -316,8 +316,9 @@ class Client:
         if code == Status.MODEL_FAILED:
             raise internal(f"the model returned the error {detail}", self._where())
         if code == Status.POOL_BROKEN:
-            side = {1: "in front of", 2: "behind"}.get(more, "on both sides of")
-            raise internal(f"the model wrote {side} its pool", self._where())
+            side = {1: "in front of", 2: "behind"}.get(more & 3 or more >> 2, "on both sides of")
+            part = "its pool" if more & 3 else "the second array of its pool"
+            raise internal(f"the model wrote {side} {part}", self._where())
         meaning = _MEANINGS.get(Status(code)) if code in set(Status) else None
         what = meaning or f"answers {command.name} with the unknown status {code}"
         raise self._failed(what, "flash the board again with this version of vmcu")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from vmcu.board.boot import seal
+from vmcu.board.rtt import DRIVER
 from vmcu.errors import fail
 from vmcu.ir.cproject import CProject
 from vmcu.resources import folder
@@ -17,7 +19,6 @@ from vmcu.toolchain.elf import SHF_WRITE, Elf, read_elf
 from vmcu.toolchain.stack import call_graph
 
 SERVER_STACK_BYTES = 1024  # of the server around the model, an interrupt and its registers; tests paint it
-_FIRST_GUESS_BYTES = 4096  # of the variables, for a first link that tells
 _SOURCES = (
     "start.c",
     "fault.S",
@@ -99,7 +100,8 @@ def build_board(
     (workdir / "app").mkdir(exist_ok=True)
     header = vmcu_board_header(project, target, setup, console, compiler, model)
     (workdir / "app" / "vmcu_board.h").write_text(header, encoding="utf-8")
-    sources = [f"board/{name}" for name in (*_SOURCES, f"console_{console.driver}.c")]
+    boot = (f"boot_{setup.boot}.S",) if setup.boot else ()
+    sources = [f"board/{name}" for name in (*_SOURCES, f"console_{console.driver}.c", *boot)]
     counter = counter_flags(target) if setup.counter == "fpgaio" else ()
     wanted = ("-DVMCU_COUNTER_DWT_WANTED",) if setup.counter == "dwt" else ()
     own, rest = job.compile((*sources, "port/cpu.S", "libc/mem.c"), (*counter, *wanted))
@@ -112,18 +114,27 @@ def build_board(
             pool_bytes=project.pool_bytes + 48,  # and its canaries
             stack_bytes=stack_bytes,
             static_bytes=static_bytes,
+            is_split=project.split_bytes > 0,
         )
         script.write_text(text, encoding="utf-8")
         job.link_program(target, script, own + rest, elf)
         return read_elf(elf)
 
-    first = link(SERVER_STACK_BYTES, _FIRST_GUESS_BYTES)
+    first = link(SERVER_STACK_BYTES, sum(_static_bytes(read_elf(o)) for o in own + rest))
     roots = [run_symbol(project), f"{project.name}_init", f"{project.name}_reset"]
     graph = call_graph(first, roots, stack_frames(compiler, first, own + rest), callbacks(project))
-    static = sum(s.size_bytes for s in first.sections if s.flags & SHF_WRITE and s.name in (".data", ".bss"))
     stack = -(-(graph.stack_bytes + SERVER_STACK_BYTES) // 8) * 8
-    link(stack, static)
+    link(stack, _static_bytes(first))
+    if setup.boot == "second_stage":
+        seal(elf)
     return BoardFirmware(elf, project, target, compiler, model, build_id(project), hooks, stack)
+
+
+def _static_bytes(elf: Elf) -> int:
+    """Of variables; of an object also of those that the linker will leave out."""
+    return sum(
+        s.size_bytes for s in elf.sections if s.flags & SHF_WRITE and s.name.startswith((".data", ".bss"))
+    )
 
 
 def needs(target: Target) -> tuple[Setup, Console]:
@@ -135,6 +146,9 @@ def needs(target: Target) -> tuple[Setup, Console]:
     if target.firmware is None or target.console is None:
         what = "vmcu has no firmware for it: its file has no tables [firmware] and [console]"
         raise fail(what, f"board '{target.name}'", "add them (CONTRIBUTING.md), or choose another board")
+    if target.console.driver == DRIVER and target.isa == "armv8.1-m":
+        what = "its data cache would keep a console in RAM from the debugger"
+        raise fail(what, f"board '{target.name}', console rtt", "use its serial line")
     driver = folder("firmware") / "board" / f"console_{target.console.driver}.c"
     if not driver.is_file():
         known = ", ".join(sorted(p.stem.removeprefix("console_") for p in driver.parent.glob("console_*.c")))

@@ -135,7 +135,7 @@ class SelfTest:
 
     Attributes:
         counter_ok: it moved over a loop of known length.
-        canaries_broken: bit 0 in front of the pool, bit 1 behind it.
+        canaries_broken: bit 0 in front of the pool, bit 1 behind it; bits 2 and 3 of its second array.
         guard: of `GUARDS`.
         start_failed: as in `Info`.
         bad_byte: offset of the first byte of the pool that does not keep what is written to it; None: all do.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serial.tools import list_ports
@@ -14,8 +14,10 @@ from vmcu.board.client import ANSWER_SECONDS, RUN_SECONDS, Client, StepTicks
 from vmcu.board.emulated import EmulatedBoard
 from vmcu.board.fault import Fault, explain_fault
 from vmcu.board.firmware import BoardFirmware, build_board, build_id
-from vmcu.board.link import open_link
+from vmcu.board.link import Link, open_link
 from vmcu.board.protocol import COUNTERS, Info
+from vmcu.board.rtt import DRIVER as RTT
+from vmcu.board.rtt import PORT, is_rtt, open_rtt, with_rtt
 from vmcu.errors import Exit, VmcuError, fail
 from vmcu.ir.cproject import CProject
 from vmcu.profile.costs import LayerCosts, from_board
@@ -27,6 +29,9 @@ READY_SECONDS = 20.0  # until an emulated board says READY
 PATIENT_SECONDS = (
     5.0  # until an emulated board answers, or one behind a network: machines may be busy with others
 )
+MEASURED = "measured"
+FAR_END = "measured, as far as the far end of the port is the board"
+UNMEASURED = "counted where an emulator may answer: no measurement"
 CALL_INSTRUCTIONS = 2  # of the function that `Info.empty_ticks` was measured with
 
 
@@ -62,7 +67,8 @@ class BoardRun:
         port: where it was.
         is_emulated: it is no chip; the counter then tells instructions, where vmcu runs the emulator, or nothing.
         outputs: per inference, per output port, its bytes.
-        cycles: measured per inference; None where nothing counts cycles.
+        cycles: measured per inference; None where nothing counts cycles, or nobody knows whether they are any.
+        cycles_label: what they are, `MEASURED` or `FAR_END`; or why there are none.
         instructions: exact, per inference, from an emulator that counts them; None elsewhere.
         stack_bytes: most stack any inference was seen to use.
         tasks: of one inference; 0 in a firmware without hooks.
@@ -74,6 +80,7 @@ class BoardRun:
     is_emulated: bool
     outputs: tuple[tuple[bytes, ...], ...]
     cycles: tuple[int, ...] | None
+    cycles_label: str
     instructions: tuple[int, ...] | None
     stack_bytes: int
     tasks: int
@@ -111,12 +118,14 @@ def run_on_board(
         steps = client.profile() if profile and inferences else None
         is_emulated = port == EMULATED or not model.target.is_board  # cores are QEMU's machines
         ticks = [c.ticks for c in costs]
+        label = cycles_label(model.target, client.info, name)
         return BoardRun(
             client.info,
             name,
             is_emulated,
             tuple(outputs),
-            None if is_emulated else _cycles(client.info, ticks),
+            None if is_emulated or label == UNMEASURED else _cycles(client.info, ticks),
+            label,
             _instructions(client.info, model.target, ticks) if port == EMULATED else None,
             max((c.stack_bytes for c in costs), default=0),
             max((c.tasks for c in costs), default=0),
@@ -158,15 +167,29 @@ def profile_on_board(
             whole.append(
                 max(round(plain.ticks - client.info.empty_ticks - plain.tasks * found.idle_ticks), 0)
             )
-        maybe = ", whose time is no chip's if that is QEMU" if "://" in name and model.target.machine else ""
         return from_board(
-            f"{client.info.board} at {name}{maybe}, {client.info.counter}, {client.info.compiler}",
+            f"{client.info.board} at {name}, {client.info.counter}, {client.info.compiler}",
             [s.ticks for s in steps],
             whole,
             steps[-1].tasks,
             hook_cycles=round(steps[-1].lap_ticks),
             warm_up=warm_up,
+            label=cycles_label(model.target, client.info, name),
+            is_measured=cycles_label(model.target, client.info, name) != UNMEASURED,
         )
+
+
+def cycles_label(target: Target, info: Info, port: str) -> str:
+    """What the ticks of a board's counter are called.
+
+    A port of this machine leads to a chip. What answers at a URL may be an emulator that vmcu knows nothing of: it certainly
+    may be where QEMU has the very board, or where the DWT counter that the board's file promises stands still, as an
+    emulator's does. Elsewhere the reader is told what the word "measured" rests on.
+    """
+    if "://" not in port:
+        return MEASURED
+    is_stuck = target.firmware is not None and target.firmware.counter == "dwt" and info.counter != "DWT"
+    return UNMEASURED if target.machine is not None or is_stuck else FAR_END
 
 
 @contextmanager
@@ -177,6 +200,8 @@ def connect(model: BoardModel, port: str | None) -> Iterator[tuple[Client, str]]
         VmcuError: as `run_on_board`.
     """
     if port == EMULATED:
+        if model.target.console and model.target.console.driver == RTT:
+            raise fail("an emulated board talks over its UART", "--console rtt", "leave it out")
         with tempfile.TemporaryDirectory(prefix="vmcu-") as folder:
             firmware = model.build(emulated(model.target), Path(folder))
             with (
@@ -186,6 +211,8 @@ def connect(model: BoardModel, port: str | None) -> Iterator[tuple[Client, str]]
                 yield client, EMULATED
         return
     name = port or find_port(model.target)
+    if is_rtt(name):
+        model = replace(model, target=with_rtt(model.target))
     with _opened(model, name, None, 0.0) as client:
         yield client, name
 
@@ -194,7 +221,7 @@ def connect(model: BoardModel, port: str | None) -> Iterator[tuple[Client, str]]
 def _opened(
     model: BoardModel, port: str, firmware: BoardFirmware | None, ready_seconds: float
 ) -> Iterator[Client]:
-    link = open_link(port, model.target.console.baud if model.target.console else 115_200)
+    link = open_port(model.target, port)
     known: list[Info] = []
     try:
         client = Client(
@@ -208,6 +235,17 @@ def _opened(
         yield client
     finally:
         link.close()
+
+
+def open_port(target: Target, port: str) -> Link:
+    """The line to a board, whatever it is.
+
+    Raises:
+        VmcuError: (TOOL) it does not open; (INPUT) it is no port.
+    """
+    if is_rtt(port):
+        return Link(port, open_rtt(target, port))
+    return open_link(port, target.console.baud if target.console else 115_200)
 
 
 def check_model(info: Info, model: BoardModel) -> None:
@@ -227,11 +265,13 @@ def check_model(info: Info, model: BoardModel) -> None:
 
 
 def find_port(target: Target) -> str:
-    """The serial port of the board, by its USB number.
+    """The serial port of the board, by its USB number; for a console in RAM any probe.
 
     Raises:
         VmcuError: (TOOL) none, or several.
     """
+    if target.console and target.console.driver == RTT:
+        return PORT
     where = f"board '{target.name}'"
     wanted = set(target.probe.usb) if target.probe else set()
     ports = [p for p in list_ports.comports() if p.vid is not None]

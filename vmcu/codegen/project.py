@@ -75,6 +75,7 @@ class _Printer:
         self.kernels: tuple[Kernel, ...] = plan.schedule.kernels
         self.functions: KernelFunctions = make_kernels(self.kernels)
         self.pads = self._pads()
+        self.pool_type = f"const struct {name}_pool *" if tables.split_bytes else "int8_t *"
 
     def project(self) -> CProject:
         graph, name = self.graph, self.name
@@ -89,6 +90,11 @@ class _Printer:
             "pool_bytes": self.tables.pool_bytes,
             "pool_align": POOL_ALIGN,
             "state_bytes": self.tables.state_bytes,
+            "split_bytes": self.tables.split_bytes,
+            "looks_up": any(
+                self._is_read_or_written(i) and self._is_looked_up(i) for i in range(len(self.tables.tensors))
+            ),
+            "pool_type": self.pool_type,
             "callbacks": _callbacks(inputs, outputs),
             "sources": sum(p.streamed for p in inputs),
             "sinks": sum(p.streamed for p in outputs),
@@ -140,6 +146,7 @@ class _Printer:
             weights_bytes,
             tables_bytes,
             "-Os" if self.graph.compact else "-O3",
+            self.tables.split_bytes,
         )
 
     # ---- constants -------------------------------------------------------------------------------
@@ -226,7 +233,7 @@ class _Printer:
         if kernel.uses_caller:
             arguments.append("caller")
         if kernel.scratch_bytes:
-            arguments.append(f"pool + {step.scratch_address}")
+            arguments.append(self._byte(step.scratch_address))
         if kernel.pad_pixel:
             arguments.append(self.pads.name(kernel.pad_value or 0))
         arguments += [f"s{i}_{c.suffix}" for c in kernel.constants]
@@ -242,7 +249,7 @@ class _Printer:
             "arguments": ", ".join(arguments),
             "pointers": max(slot, 1),
             "reads": reads,
-            "out_address": self._address(step.output, written),
+            "out_pointer": self._pointer(step.output, written),
             "out_bytes": out.row_bytes,
             "out_tag": self._tag(step.output, written),
             "out_row": written,
@@ -295,21 +302,51 @@ class _Printer:
             "first": slot,
             "indexed": count > 1,
             "padded": padded,
-            "address": self._address(read.tensor, row),
+            "pointer": self._pointer(read.tensor, row),
             "pad": self.pads.name(kernel.pad_value or 0),
             "bytes": tensor.row_bytes,
             "tag": self._tag(read.tensor, row),
         }
 
-    def _address(self, index: int, row: str) -> str:
-        tensor = self.tables.tensors[index]
+    def _pointer(self, index: int, row: str) -> str:
+        """C expression of where a row lies."""
+        tensor, looked_up = self.tables.tensors[index], self._is_looked_up(index)
         stride = _stride(tensor)
+        part, begin = ("", 0) if looked_up else self._part(tensor.addresses[0])
         if stride is None:
-            return f"rows_{index}[{row}]"
-        base = tensor.addresses[0]
-        if len(tensor.addresses) == 1:
-            return f"{base}"
-        return f"{base} + {row if row.isidentifier() else f'({row})'} * {stride}"
+            address = f"rows_{index}[{row}]"
+        elif len(tensor.addresses) == 1:
+            address = f"{tensor.addresses[0] - begin}"
+        else:
+            address = (
+                f"{tensor.addresses[0] - begin} + {row if row.isidentifier() else f'({row})'} * {stride}"
+            )
+        if looked_up:
+            return f"{self.name}_at(pool, {address if stride is None else f'(uint32_t)({address})'})"
+        return f"{part} + {address}"
+
+    def _is_looked_up(self, index: int) -> bool:
+        """Does only the program know which array of a split pool a row is in?"""
+        tensor, split = self.tables.tensors[index], self.tables.split_bytes
+        both = min(tensor.addresses) < split <= max(tensor.addresses)
+        return split > 0 and (both or _stride(tensor) is None)
+
+    def _part(self, address: int, pool: str = "pool") -> tuple[str, int]:
+        """The array that holds a byte of the pool, and the address that it begins with."""
+        split = self.tables.split_bytes
+        if not split:
+            return pool, 0
+        return (f"{pool}->first", 0) if address < split else (f"{pool}->second", split)
+
+    def _byte(self, address: int, pool: str = "pool") -> str:
+        """C expression of where a byte of the pool lies; `pool`: of type `pool_type`."""
+        part, begin = self._part(address, pool)
+        return f"{part} + {address - begin}"
+
+    @property
+    def _given_pool(self) -> str:
+        """The pool in functions that are given it as `void *`."""
+        return f"((const struct {self.name}_pool *)pool)" if self.tables.split_bytes else "(int8_t *)pool"
 
     # ---- run-time tags: who owns a row ------------------------------------------------------------
 
@@ -340,7 +377,7 @@ class _Printer:
             found.append(
                 {
                     "rows": len(tensor.addresses),
-                    "address": tensor.addresses[0],
+                    "pointer": self._byte(tensor.addresses[0]),
                     "bytes": tensor.row_bytes,
                     "tensor": index,
                 }
@@ -356,7 +393,7 @@ class _Printer:
             found.append(
                 {
                     "label": c_comment(state.input),
-                    "address": self._first_address(state.current),
+                    "pointer": self._byte(self._first_address(state.current), self._given_pool),
                     "bytes": tensor.size_bytes,
                     "zero_point": tensor.zero_point,
                 }
@@ -388,6 +425,7 @@ class _Printer:
             "upper": port.c_name.upper(),
             "label": c_comment(port.name),
             "offset": port.offset_bytes,
+            "pointer": self._byte(port.offset_bytes, self._given_pool),
             "bytes": port.size_bytes,
             "elements": interface.layout.size,
             "type": "int32_t" if tensor.elem_bytes == 4 else "int8_t",

@@ -11,9 +11,8 @@ import click
 
 from vmcu.board.client import Client
 from vmcu.board.flash import flash
-from vmcu.board.link import open_link
 from vmcu.board.protocol import SelfTest
-from vmcu.board.session import EMULATED, check_model, connect, find_port
+from vmcu.board.session import EMULATED, check_model, connect, find_port, open_port
 from vmcu.commands.compiling import compile_model
 from vmcu.commands.options import (
     board_name_option,
@@ -26,7 +25,6 @@ from vmcu.commands.options import (
 )
 from vmcu.commands.output import print_json, progress
 from vmcu.errors import Exit, fail
-from vmcu.targets import Target
 
 VIAS = ("pyocd", "probe-rs", "openocd", "stlink", "bmp", "copy")
 READY_SECONDS = 3.0
@@ -75,7 +73,7 @@ def flash_command(
         done = flash(firmware, via=via, uid=uid, say=lambda text: click.echo(text, err=as_json))
     answers = None
     if port is not None:
-        client = Client(open_link(port, _baud(made.target)), ready_seconds=READY_SECONDS)
+        client = Client(open_port(made.target, port), ready_seconds=READY_SECONDS)
         try:
             check_model(client.info, made.on_board())
             answers = client.info.project
@@ -108,7 +106,7 @@ def self_test(
         if port == EMULATED:
             raise fail("needs a model", f"--port {EMULATED}", "name the model's file")
         target = chosen_target(board, options)
-        client = Client(open_link(port or find_port(target), _baud(target)))
+        client = Client(open_port(target, port or find_port(target)))
         try:
             return _tested(client, as_json)
         finally:
@@ -154,7 +152,3 @@ def problems_of(test: SelfTest) -> list[str]:
     if test.start_failed:
         found.append(f"entry {test.start_failed} of the board's start table timed out")
     return found
-
-
-def _baud(target: Target) -> int:
-    return target.console.baud if target.console else 115_200

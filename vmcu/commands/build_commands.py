@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from vmcu.planning.choose import wished
 from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
 from vmcu.report import macs_note, placement_text
 from vmcu.save import REPORTS, refuse_foreign_file, save_file
+from vmcu.split import compile_for
 from vmcu.targets import Target, place_flash, place_ram
 
 
@@ -52,23 +54,24 @@ def open_graph(model: Path, options: dict[str, Any]) -> QuantizedGraph:
     )
 
 
-def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> Compiled:
-    """Runs the pipeline with the planning options of the command line."""
+def open_model(model: Path, chip: Target | None, options: dict[str, Any]) -> tuple[Compiled, Target | None]:
+    """Runs the pipeline with the planning options of the command line; the target, with the regions that were chosen."""
     graph = open_graph(model, options)
     name = vmcu.api.chosen_name(model, options["name"])
     limits = Limits(options["ram_bytes"], options["flash_bytes"])
     wish, core = wished(options["optimise"], options["ram_bytes"]), chip.core if chip else DEFAULT_CORE
-    return compile_graph(
+    compile_ = partial(
+        compile_graph,
         graph,
         name,
         streamed=options["stream_inputs"],
         streamed_outputs=options["stream_outputs"],
         allow_recompute=options["allow_recompute"],
         optimise=wish,
-        ram_bytes=limits.ram(chip),
         core=core,
         tuning=_tuning(graph, core, options),
     )
+    return compile_for(chip, limits, graph, lambda ram, split: compile_(ram_bytes=ram, split_bytes=split))
 
 
 def _tuning(graph: QuantizedGraph, core: str, options: dict[str, Any]) -> Tuning | None:
@@ -118,7 +121,7 @@ def plan(
     if show_pareto:
         return _pareto(model, chip, cpi, svg, as_json, options)
     with progress("planning"):
-        compiled = open_model(model, chip, options)
+        compiled, chip = open_model(model, chip, options)
     made = compiled.plan
     if svg is not None:
         save_file(svg, plan_svg(made, compiled.project.name))
@@ -175,7 +178,7 @@ def plan(
                 **estimates(estimated, chip, cpi),
                 "steps": steps,
                 "largest_steps": [s["step"] for s in largest],
-                "pool_region": ram.pool.name if ram else None,
+                "pool_region": ram.pool_name if ram else None,
                 "weights_region": flash.weights.name if flash else None,
                 "fits": None if chip is None and limits == Limits() else trouble is None,
             }
@@ -205,7 +208,10 @@ def plan(
         if chip and ram and flash and trouble is None:
             room = ram.pool.size_bytes - made.pool_bytes
             of_it = "of RAM left"
-            if len(chip.ram) > 1:
+            if ram.second:
+                room = made.split_bytes + ram.second.size_bytes - made.pool_bytes
+                of_it = f"left of {ram.second.name}, where the end of the pool goes,"
+            elif len(chip.ram) > 1:
                 of_it = f"left of {ram.pool.name}, where the pool goes,"
             click.echo(f"fits          {chip.name}: {room:,} bytes {of_it} for stack and your firmware")
             if flash.weights is not flash.code:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from vmcu.board.rtt import DRIVER
 from vmcu.commands.output import print_table
 from vmcu.targets import Region, Target
 
@@ -28,6 +29,7 @@ def describe(target: Target) -> dict[str, Any]:
         "machine": target.machine,
         "firmware_clock_hz": firmware.clock_hz if firmware else None,
         "counter": firmware.counter if firmware else None,
+        "boot": firmware.boot if firmware else None,
         "console": asdict(target.console) if target.console else None,
         "probe": asdict(probe) if probe else None,
         "power": asdict(power) if power else None,
@@ -83,8 +85,10 @@ def print_target(target: Target) -> None:
     click.echo(f"emulator   {_emulator(target)}")
     if target.firmware and target.console:
         console, setup = target.console, target.firmware
-        click.echo(f"firmware   {setup.clock_hz / 1e6:g} MHz, cycles by {setup.counter}")
-        click.echo(f"console    {console.driver} at {console.base:#x}, {console.baud:,} baud")
+        boot = f", {setup.boot.replace('_', ' ')} for the boot ROM" if setup.boot else ""
+        click.echo(f"firmware   {setup.clock_hz / 1e6:g} MHz, cycles by {setup.counter}{boot}")
+        line = f"{console.driver} at {console.base:#x}, {console.baud:,} baud"
+        click.echo(f"console    {line if console.driver != DRIVER else 'RTT: RAM that a debugger serves'}")
     else:
         click.echo("firmware   none of vmcu's own: generated C compiles for it, yours runs it")
     if probe := target.probe:
@@ -92,7 +96,7 @@ def print_target(target: Target) -> None:
             "pyOCD": probe.pyocd,
             "OpenOCD": probe.openocd,
             "probe-rs": probe.probe_rs,
-            "drive": probe.volume,
+            "drive": probe.volume and probe.volume + " (UF2)" * (probe.uf2 is not None),
         }
         known = [f"{name} {value}" for name, value in names.items() if value]
         click.echo(f"probe      {', '.join(known + [f'USB {u}' for u in probe.usb])}")

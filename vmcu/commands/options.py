@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from vmcu.board.rtt import DRIVER, with_rtt
 from vmcu.errors import fail
 from vmcu.schedule.stream_inputs import ALL_INPUTS
 from vmcu.schedule.stream_outputs import ALL_OUTPUTS
@@ -96,8 +97,8 @@ def region_options(function: F) -> F:
         ),
         click.option(
             "--pool-region",
-            metavar="NAME",
-            help="RAM for the pool; see `vmcu targets TARGET`.  [default: the fastest that takes it]",
+            metavar="NAME[,NAME]",
+            help="RAM for the pool, two regions to split it; see `vmcu targets TARGET`.  [default: the fastest that takes it]",
         ),
         target_path_option,
     ):
@@ -124,6 +125,11 @@ def chosen_target(name: str, options: dict[str, Any]) -> Target:
         VmcuError: (INPUT) there is none of that name, its file is not valid, or it has no such region.
     """
     target = load_target(name, options["target_path"])
+    if options.get("console") == DRIVER:
+        target = with_rtt(target)
+    elif options.get("console") and target.console and target.console.driver == DRIVER:
+        what = f"'{name}' has no serial line: its file names RTT alone"
+        raise fail(what, f"--console {options['console']}", "leave it out")
     return with_regions(target, options["pool_region"], options["weights_region"])
 
 
@@ -147,7 +153,7 @@ def port_option(function: F) -> F:
     return click.option(
         "--port",
         metavar="PORT",
-        help="Of --board: /dev/ttyACM0, COM3, socket://HOST:PORT, or `emulated`.  [default: found by USB number]",
+        help="Of --board: /dev/ttyACM0, COM3, socket://HOST:PORT, rtt[:UID] (RAM, through pyOCD), or `emulated`.  [default: found by USB number]",
     )(function)
 
 
@@ -157,9 +163,18 @@ def board_name_option(required: bool) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         option = click.option("--board", required=required, help=text, shell_complete=complete_target)
-        return option(region_options(function) if required else function)
+        return option(console_option(region_options(function) if required else function))
 
     return decorate
+
+
+def console_option(function: F) -> F:
+    """--console."""
+    return click.option(
+        "--console",
+        type=click.Choice(["uart", DRIVER]),
+        help="Of the board's firmware: its serial line, or buffers in RAM that a debugger serves.  [default: as in its file]",
+    )(function)
 
 
 def board_options(function: F) -> F:

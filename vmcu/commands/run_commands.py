@@ -204,11 +204,12 @@ def _run_board(
         text = f"{_span(run.instructions)} (exact instructions per inference, {where}{with_hooks})"
         lines = [("instructions", text)]
     elif run.cycles:
-        lines = [("cycles", f"{_span(run.cycles)} (measured, {where}{with_hooks})")]
+        lines = [("cycles", f"{_span(run.cycles)} ({run.cycles_label}; {where}{with_hooks})")]
         milliseconds = max(run.cycles) / info.counter_hz * 1e3
         lines.append(("time", f"{milliseconds:.3f} ms (measured, at {info.clock_hz / 1e6:g} MHz)"))
     else:
-        lines = [("cycles", f"not counted ({where})")]
+        why = "not counted" if run.is_emulated else run.cycles_label
+        lines = [("cycles", f"{why} ({where})")]
     lines.append(("stack", f"{run.stack_bytes:,} bytes (painted on the board)"))
     return _Found(run.outputs, facts, tuple(lines))
 

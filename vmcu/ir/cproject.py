@@ -47,6 +47,8 @@ class CProject:
         steps: a label per step; `vmcu_task_done` reports the index into it.
         weights_bytes, tables_bytes: sizes of the constant arrays, by kind.
         optimise: the compiler's option that it was planned for.
+        split_bytes: the pool's first bytes are one array, the others another, and `pool` points to a
+            `struct <name>_pool` of both; 0: it is one array.
     """
 
     name: str
@@ -61,6 +63,7 @@ class CProject:
     weights_bytes: int
     tables_bytes: int
     optimise: str = "-O3"
+    split_bytes: int = 0
 
     @property
     def streams(self) -> bool:

@@ -27,7 +27,7 @@ def check(tables: Tables) -> int:
         VmcuError: (BUG) the first violation: an address outside the pool or not aligned, a read of a byte
             that holds something else, a task missing, repeated or out of range, a streamed row asked for
             too late, a port that is not one array, a state that is not where the next run looks for it,
-            a row of
+            bytes on both sides of where the pool is split, a row of
             a streamed output that the caller receives wrong, twice, out of order or never, tables that
             contradict themselves.
     """
@@ -97,6 +97,12 @@ class _Simulation:
                 raise internal(f"tensor {index} does not exist", "plan")
         if not 0 <= t.state_bytes <= t.pool_bytes:
             raise internal(f"{t.state_bytes} bytes of states in a pool of {t.pool_bytes}", "plan")
+        if t.split_bytes and not 0 < t.split_bytes < t.pool_bytes:
+            raise internal(f"a pool of {t.pool_bytes} bytes is split at {t.split_bytes}", "plan")
+        if t.split_bytes % SCRATCH_ALIGN_BYTES:
+            raise internal(f"the second array begins with the odd byte {t.split_bytes}", "plan")
+        if t.split_bytes and t.state_bytes > t.split_bytes:
+            raise internal(f"{t.state_bytes} bytes of states in a first array of {t.split_bytes}", "plan")
         for table in t.tensors:
             if table.rows < 1 or not len(table.addresses) == len(table.owners) == table.rows:
                 self._wrong("its addresses or owners are more or fewer than its rows", table)
@@ -187,6 +193,8 @@ class _Simulation:
             self._wrong(f"row {row} at {start} is outside the pool of {self.tables.pool_bytes} bytes", table)
         if start % table.elem_bytes:
             self._wrong(f"row {row} at {start} is not aligned to {table.elem_bytes} bytes", table)
+        if start < self.tables.split_bytes < start + table.row_bytes:
+            self._wrong(f"row {row} at {start} lies across the split at {self.tables.split_bytes}", table)
         return slice(start, start + table.row_bytes)
 
     def _write(self, index: int, row: int, writer: str, fresh: bool = False) -> None:
@@ -210,6 +218,8 @@ class _Simulation:
             raise internal("scratch is outside the pool", reader)
         if address % SCRATCH_ALIGN_BYTES:
             raise internal(f"scratch at {address} is not aligned to {SCRATCH_ALIGN_BYTES} bytes", reader)
+        if address < self.tables.split_bytes < address + size:
+            raise internal(f"scratch lies across the split at {self.tables.split_bytes}", reader)
         self.pool[address : address + size] = NOBODY
 
     def _contiguous(self, index: int) -> None:
@@ -217,6 +227,8 @@ class _Simulation:
         expected = [table.addresses[0] + row * table.row_bytes for row in range(len(table.addresses))]
         if list(table.addresses) != expected:
             self._wrong("the caller sees it as one array, but its rows are scattered", table)
+        if expected[0] < self.tables.split_bytes < expected[-1] + table.row_bytes:
+            self._wrong("the caller sees it as one array, but it lies across the split", table)
 
     def _name(self, tag: int) -> str:
         if tag == NOBODY:

@@ -24,16 +24,19 @@ class _GaveUp(Exception):
     """Too much work."""
 
 
-def fits(blocks: Sequence[Block], limit: int, most_nodes: int = MOST_NODES) -> Placement | bool | None:
+def fits(
+    blocks: Sequence[Block], limit: int, most_nodes: int = MOST_NODES, wall: int | None = None
+) -> Placement | bool | None:
     """A placement that ends at `limit` or below; False where there is none; None where that would take too long.
 
     Args:
         blocks: of one part each.
+        wall: an address that no block may lie across.
     """
     if any(len(b.parts) > 1 for b in blocks):
         raise ValueError("blocks of several parts")
     try:
-        found = _Search(blocks, limit, most_nodes).run()
+        found = _Search(blocks, limit, most_nodes, wall).run()
     except _GaveUp:
         return None
     if found is None:
@@ -41,19 +44,19 @@ def fits(blocks: Sequence[Block], limit: int, most_nodes: int = MOST_NODES) -> P
     return Placement(tuple(found), max((a + b.size for a, b in zip(found, blocks, strict=True)), default=0))
 
 
-def improve(blocks: Sequence[Block], found: Placement, bound: int) -> Placement:
+def improve(blocks: Sequence[Block], found: Placement, bound: int, wall: int | None = None) -> Placement:
     """The least placement of few blocks, as far as the work allows; another is returned as it came."""
     if len(blocks) > MOST_BLOCKS or any(len(b.parts) > 1 for b in blocks):
         return found
     while found.end > bound:
-        better = fits(blocks, found.end - 1)
+        better = fits(blocks, found.end - 1, wall=wall)
         if not isinstance(better, Placement):
             break
         found = better
     return found
 
 
-def is_smallest(blocks: Sequence[Block], live: Sequence[int], end: int) -> bool:
+def is_smallest(blocks: Sequence[Block], live: Sequence[int], end: int, wall: int | None = None) -> bool:
     """Is it proven that no placement of all blocks ends below `end`?
 
     Fewer blocks, and shorter lives, never need more. So it is enough that those around the fullest time do not fit.
@@ -68,7 +71,7 @@ def is_smallest(blocks: Sequence[Block], live: Sequence[int], end: int) -> bool:
         some = [c for b in blocks if (c := _clip(b, peak - span, peak + span)) is not None]
         if len(some) > MOST_PROVEN:
             return False
-        if fits(some, end - 1) is False:
+        if fits(some, end - 1, wall=wall) is False:
             return True
     return False
 
@@ -100,12 +103,13 @@ class _Node:
 
 
 class _Search:
-    def __init__(self, blocks: Sequence[Block], limit: int, most_nodes: int) -> None:
+    def __init__(self, blocks: Sequence[Block], limit: int, most_nodes: int, wall: int | None) -> None:
         times = sorted({b.born for b in blocks})
         self.slots = [[n for n, t in enumerate(times) if b.born <= t <= b.died] for b in blocks]
         self.sizes = [b.size for b in blocks]
         self.aligns = [b.align for b in blocks]
         self.limit, self.nodes, self.times = limit, most_nodes, len(times)
+        self.wall = limit if wall is None else wall
 
     def run(self) -> list[int] | None:
         """Addresses, or None."""
@@ -149,4 +153,5 @@ class _Search:
     def _lowest(self, i: int, node: _Node) -> int:
         """The address block `i` takes if it is the next."""
         address = max(node.last, *(node.tops[t] for t in self.slots[i]))
-        return -(-address // self.aligns[i]) * self.aligns[i]
+        address = -(-address // self.aligns[i]) * self.aligns[i]
+        return self.wall if address < self.wall < address + self.sizes[i] else address

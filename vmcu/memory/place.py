@@ -39,22 +39,25 @@ class Placement:
     end: int
 
 
-def place_blocks(blocks: Sequence[Block], bound: int, search: bool = True) -> Placement:
+def place_blocks(
+    blocks: Sequence[Block], bound: int, search: bool = True, wall: int | None = None
+) -> Placement:
     """Addresses for all blocks.
 
     Args:
         blocks: what to place.
         bound: lower bound of the end; reaching it ends the search.
         search: False: only the simple orders are tried, in a fraction of the time.
+        wall: an address that no block may lie across.
     """
-    puzzle = make_puzzle(tuple(blocks), bound)
+    puzzle = make_puzzle(tuple(blocks), bound, wall)
     best = _search(puzzle, SHARES) if search else puzzle.starts[0]
-    return Placement(tuple(best.addresses), best.end)
+    return Placement(tuple(best.addresses[: len(blocks)]), best.end)
 
 
-def is_easily_placed(blocks: Sequence[Block], bound: int, limit: int) -> bool:
+def is_easily_placed(blocks: Sequence[Block], bound: int, limit: int, wall: int | None = None) -> bool:
     """Does any of the simple orders end at `limit` or below? Each is given up as soon as it does not."""
-    puzzle = make_puzzle(tuple(blocks), bound)
+    puzzle = make_puzzle(tuple(blocks), bound, wall)
     return any(puzzle.refit(order, puzzle.low, None, lambda: limit) for order in puzzle.orders())
 
 
@@ -65,7 +68,7 @@ def _search(puzzle: Puzzle, shares: Sequence[float]) -> Fit:
         core = [i for i, most in enumerate(puzzle.tightest) if most > shares[0] * puzzle.bound]
         if len(core) > MOST_OF_ALL * len(puzzle.blocks):
             return _search(puzzle, shares[1:])
-        inner = _search(Puzzle([puzzle.blocks[i] for i in core], puzzle.bound), shares[1:])
+        inner = _search(Puzzle([puzzle.blocks[i] for i in core], puzzle.bound, puzzle.wall), shares[1:])
         target = inner.end
         best = min(best, _surround(puzzle, core, inner), key=lambda fit: fit.end)
     for improve in (_search_tensors, _search_blocks, _search_longer):
@@ -160,7 +163,7 @@ class _Threshold:
 
 def _sticking_out(puzzle: Puzzle, fit: Fit, tensor: Sequence[int]) -> list[int]:
     """Tensors with a block above the bound."""
-    ends = zip(tensor, fit.addresses, puzzle.sizes, strict=True)
+    ends = zip(tensor, fit.addresses[: len(tensor)], puzzle.sizes, strict=True)
     return sorted({t for t, address, size in ends if address + size > puzzle.bound})
 
 

@@ -30,6 +30,8 @@ class MemoryPlan:
         pool_bytes: end of the highest segment.
         lower_bound_bytes: most bytes alive at one time; no placement of this schedule can do better.
         live_bytes: alive during each task.
+        split_bytes: the pool's leading bytes are one array, the others another one, and nothing lies across;
+            0: it is one array.
     """
 
     schedule: Schedule
@@ -41,9 +43,10 @@ class MemoryPlan:
     pool_bytes: int
     lower_bound_bytes: int
     live_bytes: tuple[int, ...]
+    split_bytes: int = 0
 
 
-def make_plan(schedule: Schedule, search: bool = True) -> MemoryPlan:
+def make_plan(schedule: Schedule, search: bool = True, split_bytes: int = 0) -> MemoryPlan:
     """Places a schedule.
 
     Layer by layer, tensors stay in one piece where that reaches the lower bound: their rows are then
@@ -51,6 +54,7 @@ def make_plan(schedule: Schedule, search: bool = True) -> MemoryPlan:
 
     Args:
         search: False: quick, with a larger pool perhaps.
+        split_bytes: where the first of two arrays ends, a multiple of 4, not below the states; 0: there is one.
     """
     lifetimes = segment_lifetimes(schedule)
     found: list[MemoryPlan] = []
@@ -60,21 +64,22 @@ def make_plan(schedule: Schedule, search: bool = True) -> MemoryPlan:
     for whole in (False,) if streams else (True, False):
         blocks = make_blocks(schedule, lifetimes, whole)
         state, live = _live(schedule, blocks)
-        placement = place_blocks(blocks, max(live) - _base(state), search)
+        wall = _wall(split_bytes, state)
+        placement = place_blocks(blocks, max(live) - _base(state), search, wall)
         if search:
-            placement = improve(blocks, placement, max(live) - _base(state))
-        found.append(_assemble(schedule, blocks, placement, live, state))
+            placement = improve(blocks, placement, max(live) - _base(state), wall)
+        found.append(_assemble(schedule, blocks, placement, live, state, split_bytes))
         if found[-1].pool_bytes == found[-1].lower_bound_bytes:
             break
     return min(found, key=lambda plan: plan.pool_bytes)
 
 
-def is_easily_placed(schedule: Schedule, pool_bytes: int) -> bool:
+def is_easily_placed(schedule: Schedule, pool_bytes: int, split_bytes: int = 0) -> bool:
     """Would `make_plan` without search need no more than `pool_bytes`? Found out sooner where the answer is no."""
     blocks = make_blocks(schedule, segment_lifetimes(schedule), False)
     state, live = _live(schedule, blocks)
     base = _base(state)
-    return place.is_easily_placed(blocks, max(live) - base, pool_bytes - base)
+    return place.is_easily_placed(blocks, max(live) - base, pool_bytes - base, _wall(split_bytes, state))
 
 
 def is_proven(plan: MemoryPlan) -> bool:
@@ -84,7 +89,7 @@ def is_proven(plan: MemoryPlan) -> bool:
     blocks = make_blocks(plan.schedule, segment_lifetimes(plan.schedule), False)
     base = _base(plan.state_bytes)
     live = [total - base for total in _live(plan.schedule, blocks)[1]]
-    return is_smallest(blocks, live, plan.pool_bytes - base)
+    return is_smallest(blocks, live, plan.pool_bytes - base, _wall(plan.split_bytes, plan.state_bytes))
 
 
 def lower_bound(schedule: Schedule) -> int:
@@ -178,6 +183,15 @@ def _base(state_bytes: int) -> int:
     return -(-state_bytes // 4) * 4
 
 
+def _wall(split_bytes: int, state_bytes: int) -> int | None:
+    """The end of the first of two arrays, as the placed part of the pool counts."""
+    if not split_bytes:
+        return None
+    if split_bytes % 4 or split_bytes < _base(state_bytes):
+        raise ValueError(f"{state_bytes} bytes of states in a first array of {split_bytes}")
+    return split_bytes - _base(state_bytes)
+
+
 def _live(schedule: Schedule, blocks: Sequence[Block]) -> tuple[int, list[int]]:
     """Bytes of states, and bytes alive before the first task, during each, and after the last."""
     graph = schedule.graph
@@ -186,7 +200,12 @@ def _live(schedule: Schedule, blocks: Sequence[Block]) -> tuple[int, list[int]]:
 
 
 def _assemble(
-    schedule: Schedule, blocks: Sequence[Block], found: Placement, live: Sequence[int], state_bytes: int
+    schedule: Schedule,
+    blocks: Sequence[Block],
+    found: Placement,
+    live: Sequence[int],
+    state_bytes: int,
+    split_bytes: int,
 ) -> MemoryPlan:
     graph, base = schedule.graph, _base(state_bytes)
     addresses: dict[str, tuple[int, ...]] = {}
@@ -223,6 +242,7 @@ def _assemble(
         base + found.end,
         max(live),
         tuple(live[1 : len(schedule.tasks) + 1]),
+        split_bytes if base + found.end > split_bytes else 0,
     )
 
 

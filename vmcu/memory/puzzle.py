@@ -11,7 +11,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.memory.blocks import Block, Numbers, neighbours
+from vmcu.memory.blocks import Block, Intervals, Numbers, neighbours
 
 SEARCH_WORK = 13_000_000  # neighbours looked at, per search: about a second
 RESTARTS = 4  # orders to start from, at most
@@ -31,7 +31,7 @@ FAR_BELOW = 1 << 30  # makes the lower of two packed numbers positive
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A placement and how it came about; `ends` are the ends after each block of the order."""
+    """A placement (with the wall, if there is one) and how it came about; `ends` are those after each block of the order."""
 
     order: Sequence[int]
     high: Sequence[bool]
@@ -45,11 +45,15 @@ class Fit:
 
 
 class Puzzle:
-    """Blocks, who is alive together, and first fit."""
+    """Blocks, who is alive together, and first fit; `wall`: an address that no block may lie across."""
 
-    def __init__(self, blocks: Sequence[Block], bound: int) -> None:
-        self.blocks, self.bound = blocks, bound
+    def __init__(self, blocks: Sequence[Block], bound: int, wall: int | None = None) -> None:
+        self.blocks, self.bound, self.wall = blocks, bound, wall
         self.near = neighbours(blocks)
+        # A wall is one more block behind the others, of no bytes, that lives for ever and has its place.
+        self.fixed = [] if wall is None else [wall]
+        if self.fixed:
+            self.near = [_with(near, len(blocks), b.size) for near, b in zip(self.near, blocks, strict=True)]
         self.few = [
             list(zip(*(column.tolist() for column in near), strict=True)) if len(near[0]) <= FEW else None
             for near in self.near
@@ -138,7 +142,7 @@ class Puzzle:
             limit: asked once, as soon as the end exceeds that of `like` (if there is one): None is returned where
                 the end exceeds this limit.
         """
-        addresses = [-1] * len(self.blocks)
+        addresses = [-1] * len(self.blocks) + self.fixed
         ends: list[int] = []
         end = same = 0
         stop: float = -1
@@ -239,9 +243,15 @@ def _first(addresses: Numbers, free: NDArray[np.bool_]) -> int:
 
 
 @lru_cache(maxsize=4)
-def make_puzzle(blocks: tuple[Block, ...], bound: int) -> Puzzle:
+def make_puzzle(blocks: tuple[Block, ...], bound: int, wall: int | None = None) -> Puzzle:
     """Kept for the search that may follow quick placements."""
-    return Puzzle(blocks, bound)
+    return Puzzle(blocks, bound, wall)
+
+
+def _with(near: Intervals, wall: int, size: int) -> Intervals:
+    """The neighbours of a block of `size` bytes and block `wall`, which has none."""
+    others, lows, highs = near
+    return np.append(others, wall), np.append(lows, -size), np.append(highs, 0)
 
 
 def _effort(neighbours: int) -> int:

@@ -107,6 +107,7 @@ class Tables:
         inputs, outputs: tensors the caller writes and reads as one array each.
         states: (current, next) tensors: at the end `next` lies where `current` is read.
         handed: tensors the caller receives row by row during the run, one per port.
+        split_bytes: the pool's leading bytes are one array in memory, the others another one; 0: it is one array.
     """
 
     pool_bytes: int
@@ -118,6 +119,7 @@ class Tables:
     outputs: tuple[int, ...]
     states: tuple[tuple[int, int], ...]
     handed: tuple[int, ...] = ()
+    split_bytes: int = 0
 
 
 def make_tables(plan: MemoryPlan) -> Tables:
@@ -172,6 +174,7 @@ def make_tables(plan: MemoryPlan) -> Tables:
         tuple(index[p.tensor] for p in graph.outputs if not p.streamed),
         tuple((index[s.current], index[s.next]) for s in graph.states),
         tuple(index[p.tensor] for p in graph.outputs if p.streamed),
+        plan.split_bytes,
     )
 
 

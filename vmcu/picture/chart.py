@@ -95,6 +95,7 @@ class Chart:
     task_ticks: tuple[Line, ...]
     task_labels: tuple[Label, ...]
     captions: tuple[Label, ...]
+    split_lines: tuple[Line, ...]
     pool_line: Line
     bound_lines: tuple[Line, ...]
     line_label: Label
@@ -145,6 +146,7 @@ def make_chart(scene: Scene) -> Chart:
     peak_x = (axes.x(peak) + axes.x(peak + 1)) / 2
     to_left = peak_x > WIDTH * 0.7
     bound_apart = scene.bound_bytes < scene.pool_bytes
+    second = f"; from {scene.split_bytes:,} on in the second region" if scene.split_bytes else ""
     return Chart(
         width=WIDTH,
         height=height,
@@ -165,10 +167,11 @@ def make_chart(scene: Scene) -> Chart:
         task_ticks=tuple(_vertical(axes.x(t), bottom, bottom + 4) for t in tasks),
         task_labels=tuple(_label(axes.x(t), bottom + 16, f"{t:,}") for t in tasks),
         captions=(
-            _label(LEFT, MAP_TOP - 36, "Address in the pool (bytes)"),
+            _label(LEFT, MAP_TOP - 36, "Address in the pool (bytes)" + second),
             _label(LEFT, axes.live_top - 12, "Live bytes"),
             _label(LEFT, bottom + 34, "Task"),
         ),
+        split_lines=(_horizontal(axes.y(scene.split_bytes), right),) if scene.split_bytes else (),
         pool_line=_horizontal(axes.live_y(scene.pool_bytes), right),
         bound_lines=(_horizontal(axes.live_y(scene.bound_bytes), right),) if bound_apart else (),
         line_label=_label(

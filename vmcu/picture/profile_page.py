@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from vmcu.picture.figures import NONE, Figure
 from vmcu.picture.render import render, shorten
-from vmcu.picture.roofline import make_roofline
+from vmcu.picture.roofline import draw_roofline
 from vmcu.profile.profile import UNCACHED
 from vmcu.profile.text import EXACT, sum_of_layers
 
@@ -43,7 +43,6 @@ class Line:
 def profile_html(profile: Mapping[str, Any], title: str) -> str:
     """The HTML text; `title` is what the reader knows the model as."""
     style = render("page.css", {"chart": render("roofline.css", {})})
-    roofline = make_roofline(profile)
     page = render(
         "profile.html",
         {
@@ -58,8 +57,7 @@ def profile_html(profile: Mapping[str, Any], title: str) -> str:
             "has_time": profile["ms"] is not None,
             "layers": _lines(profile),
             "total": _total(profile),
-            "pictures": [] if roofline is None else [roofline],
-            "drawing": "" if roofline is None else render("roofline.svg", {"chart": roofline}),
+            "roofline": draw_roofline(profile),
             "notes": _notes(profile),
         },
     )
@@ -79,7 +77,8 @@ def _facts(profile: Mapping[str, Any]) -> list[str]:
 
 
 def _tiles(profile: Mapping[str, Any]) -> list[Figure]:
-    kind = "measured" if profile["source"] == "board" else "estimated"
+    on_board = "counted" if profile["measured_cycles"] is None else "measured"
+    kind = on_board if profile["source"] == "board" else "estimated"
     cycles, macs = profile["cycles"], profile["macs_executed"]
     clock = profile["clock_hz"]
     per = None if not cycles or not macs else macs / cycles

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from math import ceil, floor, log2, sqrt
 from typing import Any
 
-from vmcu.picture.render import shorten
+from markupsafe import Markup
+
+from vmcu.picture.render import render, shorten
 
 WIDTH, HEIGHT = 960, 420
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 28, 52
@@ -124,6 +126,25 @@ def make_roofline(profile: Mapping[str, Any]) -> Roofline | None:
         f"MACs per {per}",
         f"MACs per {per} of {len(known)} layers, by MACs per byte moved",
     )
+
+
+def draw_roofline(profile: Mapping[str, Any], note: str = "") -> Markup:
+    """The section of a page; empty where no layer multiplies.
+
+    Args:
+        note: what the reader has to know of the numbers.
+    """
+    picture = make_roofline(profile)
+    if picture is None:
+        return Markup()
+    is_estimate = profile["cycles"] is not None and profile["source"] != "board"
+    words = {
+        "picture": picture,
+        "drawing": render("roofline.svg", {"chart": picture}),
+        "kind": " (estimated cycles)" if is_estimate else "",
+        "note": note,
+    }
+    return render("roofline.html", words)
 
 
 def _span(values: Sequence[float]) -> tuple[int, int]:

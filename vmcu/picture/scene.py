@@ -98,6 +98,7 @@ class Scene:
         live: bytes alive before the first task, during each, and after the last.
         base: bytes that states take at the start of the pool.
         edges: pairs of items, one computed from the other.
+        split_bytes: where a pool of two arrays has its second one; 0: it is one.
     """
 
     model: str
@@ -110,6 +111,7 @@ class Scene:
     tasks: tuple[tuple[int, int], ...]
     live: tuple[int, ...]
     edges: tuple[tuple[int, int], ...]
+    split_bytes: int = 0
 
     @property
     def peak(self) -> int:
@@ -175,6 +177,7 @@ def make_scene(plan: MemoryPlan) -> Scene:
         tuple((t.step, t.row) for t in schedule.tasks),
         _live(items, base, len(schedule.tasks)),
         _edges(plan, number),
+        plan.split_bytes,
     )
 
 

@@ -76,11 +76,13 @@ class Candidate:
         name: of the generator.
         schedule: the order of tasks.
         core: whose instructions are estimated.
+        split_bytes: of the first of two arrays that the pool may take; 0: it is one.
     """
 
     name: str
     schedule: Schedule
     core: str = DEFAULT_CORE
+    split_bytes: int = 0
 
     @cached_property
     def instructions(self) -> int:
@@ -100,7 +102,7 @@ class Candidate:
     @cached_property
     def quick_plan(self) -> MemoryPlan:
         """A placement without search."""
-        return make_plan(self.schedule, search=False)
+        return make_plan(self.schedule, False, self.split_bytes)
 
     @cached_property
     def plan(self) -> MemoryPlan:
@@ -108,7 +110,8 @@ class Candidate:
         quick = self.quick_plan
         if quick.pool_bytes == quick.lower_bound_bytes:
             return quick
-        return min(make_plan(self.schedule), quick, key=lambda plan: plan.pool_bytes)
+        found = make_plan(self.schedule, split_bytes=self.split_bytes)
+        return min(found, quick, key=lambda plan: plan.pool_bytes)
 
     @property
     def pool_bytes(self) -> int:
@@ -139,7 +142,11 @@ class Choice:
 
 
 def list_candidates(
-    graph: QuantizedGraph, core: str = DEFAULT_CORE, allow_recompute: float = 1.0, compact: bool = False
+    graph: QuantizedGraph,
+    core: str = DEFAULT_CORE,
+    allow_recompute: float = 1.0,
+    compact: bool = False,
+    split_bytes: int = 0,
 ) -> tuple[Candidate, ...]:
     """Every schedule of every generator, each with several choices of kernels, none of them placed.
 
@@ -147,13 +154,16 @@ def list_candidates(
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's; at 1 nothing is
             computed twice.
         compact: only kernels that take least flash.
+        split_bytes: of the first of two arrays that the pool may take; 0: it is one.
     """
     graph = replace(graph, isa=load_target(core).isa, compact=compact)
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
         made = list(generator(graph, listed, allow_recompute))
-        found += [Candidate(name, one, core) for schedule in made for one in kernel_choices(schedule)]
+        found += [
+            Candidate(name, one, core, split_bytes) for schedule in made for one in kernel_choices(schedule)
+        ]
         listed += made
     return tuple(found)
 
@@ -222,7 +232,8 @@ def _is_as_small(candidate: Candidate, size: float, search: bool = False) -> boo
     """Does its pool not exceed `size`, as a quick placement tells, or else a better one that is not hopeless?"""
     if candidate.bound_bytes > size:
         return False
-    if not is_easily_placed(candidate.schedule, int(size * WORTH_TRYING if search else size)):
+    limit = int(size * WORTH_TRYING if search else size)
+    if not is_easily_placed(candidate.schedule, limit, candidate.split_bytes):
         return False
     return candidate.quick_plan.pool_bytes <= size or candidate.pool_bytes <= size
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
-from typing import Literal
+from typing import Any, Literal
 
 from vmcu.errors import internal
 from vmcu.report import Measured
@@ -32,6 +32,8 @@ class LayerCosts:
         whole_spread: the same of the whole inference.
         hook_cycles: of one call of the hook, already subtracted once per task; None in an emulator, where the
             harness subtracts its instructions itself.
+        label: what a board's cycles are, in words.
+        is_measured: of a board: a chip has certainly counted them, or the reader knows that it has.
     """
 
     source: Literal["emulator", "board"]
@@ -47,6 +49,8 @@ class LayerCosts:
     spread: tuple[Range, ...] | None = None
     whole_spread: Range | None = None
     hook_cycles: float | None = None
+    label: str = "measured"
+    is_measured: bool = True
 
 
 def from_emulator(measured: Measured) -> LayerCosts:
@@ -73,6 +77,24 @@ def from_emulator(measured: Measured) -> LayerCosts:
     )
 
 
+def from_report(report: Mapping[str, Any]) -> LayerCosts | None:
+    """The costs in a report, which are those of a build with hooks; None where nothing was counted."""
+    counts = [layer["instructions"] for layer in report["layers"]]
+    cycles = [layer["estimated_cycles"] for layer in report["layers"]]
+    if None in counts:
+        return None
+    known = None if None in cycles else tuple(cycles)
+    return LayerCosts(
+        "emulator",
+        report["engine"],
+        tuple(counts),
+        known,
+        None,
+        report["instructions"],
+        report["estimated_cycles"],
+    )
+
+
 def from_board(
     engine: str,
     repetitions: Sequence[Sequence[int]],
@@ -81,6 +103,8 @@ def from_board(
     *,
     hook_cycles: float,
     warm_up: int = 0,
+    label: str = "measured",
+    is_measured: bool = True,
 ) -> LayerCosts:
     """The costs that a board's cycle counter has measured.
 
@@ -91,6 +115,7 @@ def from_board(
         tasks: per step, how often its hook is called in an inference.
         hook_cycles: of one call of the hook, calibrated on the board; subtracted once per task.
         warm_up: inferences to leave out at the start of both lists: caches and prefetchers are cold in them.
+        label, is_measured: see `LayerCosts`.
 
     Raises:
         VmcuError: (BUG) there is no repetition, or they are not of the same steps.
@@ -113,6 +138,8 @@ def from_board(
         spread=tuple((min(step), max(step)) for step in by_step),
         whole_spread=(min(kept_whole), max(kept_whole)),
         hook_cycles=hook_cycles,
+        label=label,
+        is_measured=is_measured,
     )
 
 

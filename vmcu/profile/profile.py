@@ -19,7 +19,6 @@ from vmcu.targets import Target
 SCHEMA_VERSION = 1
 KIND = "profile"
 TOLERANCE = 0.01  # by which the sum of the layers may differ from the whole
-MEASURED = "measured"
 LINE_BYTES = 16  # that a flash delivers at once: 128 bits on STM32F4, L4+ and U5
 UNCACHED = (
     "wait states at every branch that is taken and for every 16 bytes of weights a task goes through: "
@@ -100,7 +99,8 @@ def make_profile(
         step_stack: per step, the worst case of its functions' stack; empty where nothing was built.
     """
     traffic = step_traffic(schedule)
-    measured = costs.source == "board"
+    on_board = costs.source == "board"
+    measured = on_board and costs.is_measured
     cycles = costs.cycles
     total_cycles = costs.whole_cycles
     roof = ROOFS.get(core)
@@ -123,7 +123,7 @@ def make_profile(
         "core": core,
         "source": costs.source,
         "engine": costs.engine,
-        "cycles_label": None if cycles is None else MEASURED if measured else LABEL,
+        "cycles_label": None if cycles is None else costs.label if on_board else LABEL,
         "no_cycles": NO_ESTIMATE if cycles is None else None,
         "repetitions": costs.repetitions,
         "warm_up": costs.warm_up,
@@ -137,7 +137,7 @@ def make_profile(
         "roof_source": roof.source if roof else None,
         "instructions": costs.whole_instructions,
         "cycles": total_cycles,
-        "estimated_cycles": None if measured else total_cycles,
+        "estimated_cycles": None if on_board else total_cycles,
         "measured_cycles": total_cycles if measured else None,
         "cycles_uncached": high,
         "cycles_spread": list(costs.whole_spread) if costs.whole_spread else None,
@@ -188,7 +188,7 @@ def _layer(
         "instructions": instructions,
         "cycles": cycles,
         "estimated_cycles": None if costs.source == "board" else cycles,
-        "measured_cycles": cycles if costs.source == "board" else None,
+        "measured_cycles": cycles if costs.source == "board" and costs.is_measured else None,
         "cycles_uncached": uncached[i] if uncached else None,
         "cycles_spread": list(costs.spread[i]) if costs.spread else None,
         "cycles_per_mac": _ratio(cycles, moved.macs),

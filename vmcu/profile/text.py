@@ -103,6 +103,7 @@ def summary(profile: Mapping[str, Any]) -> list[list[object]]:
     """(name, value, unit, how it was obtained) of the whole inference."""
     memory, flash = profile["memory"], profile["flash"]
     on_board = profile["source"] == "board"
+    kind = "measured" if profile["measured_cycles"] is not None else "counted"
     rows: list[list[object]] = []
     if profile["instructions"] is not None:
         rows.append(["instructions", profile["instructions"], "exact", profile["engine"]])
@@ -110,11 +111,13 @@ def summary(profile: Mapping[str, Any]) -> list[list[object]]:
         counted = (
             f"median of {profile['repetitions']} after {profile['warm_up']} of warm-up; {profile['engine']}"
         )
-        rows.append(["cycles", profile["cycles"], "measured", counted])
+        rows.append(["cycles", profile["cycles"], kind, counted])
+        if profile["cycles_label"] != kind:
+            rows.append(["", None, "", profile["cycles_label"]])
         low, high = profile["cycles_spread"]
-        rows.append(["  spread", f"{low:,} to {high:,}", "measured", "least and most"])
+        rows.append(["  spread", f"{low:,} to {high:,}", kind, "least and most"])
         hook = f"{profile['hook_cycles']:.4g}"
-        rows.append(["  hook", hook, "measured", "cycles a task, subtracted from the layers"])
+        rows.append(["  hook", hook, kind, "cycles a task, subtracted from the layers"])
     elif profile["cycles"] is None:
         rows.append(["cycles", None, "", profile["no_cycles"]])
     else:
@@ -123,9 +126,7 @@ def summary(profile: Mapping[str, Any]) -> list[list[object]]:
             waits = f"{profile['wait_states']} {UNCACHED}"
             rows.append(["  no cache", profile["cycles_uncached"], "est.", waits])
     if profile["ms"] is not None:
-        at = (
-            f"at {profile['clock_hz'] / 1e6:g} MHz, {'measured' if on_board else 'from the estimated cycles'}"
-        )
+        at = f"at {profile['clock_hz'] / 1e6:g} MHz, {kind if on_board else 'from the estimated cycles'}"
         rows.append(["time", _span(profile["ms"], profile["ms_uncached"], ".3f"), "ms", at])
     if profile["estimated_microjoules"] is not None:
         energy = _span(profile["estimated_microjoules"], profile["estimated_microjoules_uncached"], ".1f")

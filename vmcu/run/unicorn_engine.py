@@ -59,7 +59,9 @@ def run_unicorn(
     project, elf = firmware.project, read_elf(firmware.elf)
     count = len(project.steps)
     watched = count if firmware.hooks == "none" else 0
-    machine = _Machine(elf, firmware.target, firmware.target.unicorn_cpu, limit_seconds, watched)
+    machine = _Machine(
+        elf, firmware.target, firmware.target.unicorn_cpu, limit_seconds, watched, project.split_bytes
+    )
     pool, records, cycles = machine.address("vmcu_pool"), list[Record](), list[Priced | None]()
     records.append(Record(INIT, 0, 0, machine.call(f"{project.name}_init", pool)))
     for i, inference in enumerate(inferences):
@@ -67,7 +69,9 @@ def run_unicorn(
             machine.call(f"{project.name}_reset", pool)
         at = 0
         for port, data in zip(project.inputs, inference, strict=True):
-            machine.write(machine.address(STREAM) + at if port.streamed else pool + port.offset_bytes, data)
+            machine.write(
+                machine.address(STREAM) + at if port.streamed else machine.byte(port.offset_bytes), data
+            )
             at += port.size_bytes if port.streamed else 0
         machine.watch(("steps" if machine.sees_steps else firmware.hooks) if i == 0 else "none")
         before = machine.laps()
@@ -76,7 +80,7 @@ def run_unicorn(
         cycles.append(machine.price(machine.laps() - before))
         at = 0
         for k, port in enumerate(project.outputs):
-            where = machine.address(RECEIVED) + at if port.streamed else pool + port.offset_bytes
+            where = machine.address(RECEIVED) + at if port.streamed else machine.byte(port.offset_bytes)
             records.append(Record(OUTPUT, k, i, machine.read(where, port.size_bytes)))
             at += port.size_bytes if port.streamed else 0
     step_cycles: list[Priced | None] = []
@@ -111,12 +115,14 @@ def _all_known(
 class _Machine:
     """A core with memory and a program in it, of which functions can be called."""
 
-    def __init__(self, elf: Elf, target: Target, cpu: str, limit_seconds: float, steps: int) -> None:
-        """`steps`: of whose functions the entries can be watched; 0: none."""
+    def __init__(
+        self, elf: Elf, target: Target, cpu: str, limit_seconds: float, steps: int, split_bytes: int
+    ) -> None:
+        """`steps`: of whose functions the entries can be watched; 0: none. `split_bytes`: of the pool's first array."""
         unicorn: Any = importlib.import_module("unicorn")  # untyped, and an optional package
         self._deadline = time.monotonic() + limit_seconds
         self._limit_seconds = limit_seconds
-        self._elf = elf
+        self._elf, self._split_bytes = elf, split_bytes
         self._symbols = {s.name: s.address for s in elf.symbols}
         self._error = unicorn.UcError
         self._registers = unicorn.arm_const
@@ -153,6 +159,15 @@ class _Machine:
 
     def address(self, name: str) -> int:
         return self._symbols[name]
+
+    def byte(self, offset: int) -> int:
+        """Where a byte of the pool lies."""
+        pool = self.address("vmcu_pool")
+        if not self._split_bytes:
+            return pool + offset
+        first, second = struct.unpack("<II", self.read(pool, 8))
+        where: int = first + offset if offset < self._split_bytes else second + offset - self._split_bytes
+        return where
 
     def read(self, address: int, size: int) -> bytes:
         return bytes(self._uc.mem_read(address, size))

@@ -7,6 +7,7 @@ from typing import Literal, cast, get_args
 
 from vmcu.targets.table import Table
 from vmcu.targets.target import (
+    Boot,
     ChipId,
     Console,
     CycleCounter,
@@ -58,7 +59,8 @@ def setup(table: Table) -> Setup:
     """[firmware]."""
     steps = tuple(_step(table, word, arguments) for word, arguments in table.rows("start"))
     counter = cast(CycleCounter, table.one_of("counter", get_args(CycleCounter)))
-    made = Setup(table.above_zero("clock_hz"), counter, steps)
+    boot = cast(Boot, table.one_of("boot", get_args(Boot))) if table.has("boot") else None
+    made = Setup(table.above_zero("clock_hz"), counter, steps, boot)
     table.end()
     return made
 
@@ -82,9 +84,11 @@ def _step(table: Table, word: str, numbers: tuple[int, ...]) -> RegisterStep:
 
 def console(table: Table) -> Console:
     """[console]."""
-    made = Console(
-        table.text("driver"), table.number("base"), table.above_zero("clock_hz"), table.above_zero("baud")
-    )
+    driver = table.text("driver")
+    if driver == "rtt":  # no peripheral
+        table.end()
+        return Console(driver, 0, 1, 115_200)
+    made = Console(driver, table.number("base"), table.above_zero("clock_hz"), table.above_zero("baud"))
     if not _DRIVER.fullmatch(made.driver):
         raise table.error("must be a name of small letters, digits and _", "driver")
     table.end()
@@ -97,7 +101,8 @@ def probe(table: Table) -> Probe:
     if not all(_USB.fullmatch(one) for one in usb):
         raise table.error('must be like "0483:374b"', "usb")
     names = [table.text_or_none(key) for key in ("pyocd", "openocd", "probe_rs", "volume")]
-    made = Probe(names[0], names[1], names[2], names[3], usb, _chip_id(table))
+    uf2 = table.number("uf2") if table.has("uf2") else None
+    made = Probe(names[0], names[1], names[2], names[3], usb, _chip_id(table), uf2)
     table.end()
     return made
 

@@ -9,6 +9,8 @@ from vmcu.ir.quantized import Isa
 
 RegionKind = Literal["internal", "external"]
 CycleCounter = Literal["dwt", "systick", "fpgaio"]
+Boot = Literal["second_stage", "image_definition"]
+BESIDE_POOL_BYTES = 64  # kept in the first region of a split pool, for the canaries of vmcu's own firmware
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,13 @@ class Setup:
         clock_hz: of the core, after `start`.
         counter: what counts cycles.
         start: clocks, power, pins; in order.
+        boot: what the chip's boot ROM wants, `firmware/board/boot_<boot>.S`; None: it starts at the vector table.
     """
 
     clock_hz: int
     counter: CycleCounter
     start: tuple[RegisterStep, ...]
+    boot: Boot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,7 @@ class Probe:
         volume: label of the drive that takes an image by copying.
         usb: "vendor:product" of the board's own probe or serial port.
         chip_id: how to know that it is this chip.
+        uf2: family of the UF2 file that the drive takes; None: it takes Intel HEX.
     """
 
     pyocd: str | None
@@ -148,6 +153,7 @@ class Probe:
     volume: str | None
     usb: tuple[str, ...]
     chip_id: ChipId | None
+    uf2: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,8 @@ class Target:
         machine: QEMU's name of the very board, with its memory and its console; None: it has only the core.
         firmware, console: of vmcu's own firmware; None: there is none for this board.
         probe, power: None where nothing is known.
-        pool_region, weights_region: where the user wants them; None: vmcu chooses (`targets.place`).
+        pool_region, weights_region: where the user wants them, "A,B" for a pool split over two regions; None: vmcu
+            chooses (`targets.place`).
     """
 
     name: str
@@ -216,7 +223,33 @@ class Target:
     @property
     def ram_bytes(self) -> int:
         """The largest piece of RAM that the pool may go to, with stack and variables or without."""
+        if pair := self.pool_pair():
+            return self.split_bytes + pair[1].size_bytes
         return max((r.size_bytes for r in self.pool_regions()), default=0)
+
+    @property
+    def split_bytes(self) -> int:
+        """Of the first array of a split pool; 0: it is not split."""
+        pair = self.pool_pair()
+        return max(8, (pair[0].size_bytes - BESIDE_POOL_BYTES) // 8 * 8) if pair else 0
+
+    def pool_pair(self) -> tuple[Region, Region] | None:
+        """The two regions of a split pool, that of its beginning first; None: it goes to one region."""
+        named = {r.name: r for r in self.regions()}
+        if self.pool_region is None or self.pool_region in named:
+            return None
+        first, _, second = self.pool_region.partition(",")
+        return named[first], named[second]
+
+    def pairs(self) -> tuple[tuple[Region, Region], ...]:
+        """Pieces of internal RAM that do not touch, each with one that `spans` lists later."""
+        spans = self.spans()
+        return tuple(
+            (a, b)
+            for i, a in enumerate(spans)
+            for b in spans[i + 1 :]
+            if a.end < b.origin or b.end < a.origin
+        )
 
     @property
     def flash_bytes(self) -> int:
@@ -224,7 +257,7 @@ class Target:
         return self.flash[0].size_bytes
 
     def pool_regions(self) -> tuple[Region, ...]:
-        """Where the pool may go, the best first: what the user named, else `spans`."""
+        """Where a pool in one piece may go, the best first: what the user named, else `spans`."""
         if self.pool_region is None:
             return self.spans()
         return tuple(r for r in self.regions() if r.name == self.pool_region)

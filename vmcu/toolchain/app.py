@@ -11,6 +11,7 @@ from vmcu.targets import Region, Target, place_ram
 
 STACK_RESERVE_BYTES = 0x4000  # the harness and the model's stack, in the emulated machine
 VECTORS_BYTES = 0x100  # room for the vector table: the exceptions of the core and 48 interrupts
+SECOND_STAGE_BYTES = 0x100  # in front of the vectors, where a boot ROM wants one
 GUARD_BYTES = (
     0x100  # below a board's stack: the smallest region of an Armv6-M MPU, and a multiple of all others'
 )
@@ -20,6 +21,10 @@ READ_ROWS, WRITE_ROWS = "vmcu_app_read_rows", "vmcu_app_write_rows"  # its callb
 HARNESS = frozenset((RUN_ROWS, READ_ROWS, WRITE_ROWS))
 STREAM = "vmcu_app_stream"  # where its callback finds the inputs
 RECEIVED = "vmcu_app_received"  # where its callback leaves the outputs
+
+
+_BOOT = "    .boot : { KEEP(*(.boot)) } > @\n"  # likewise; at most 4 KB behind the beginning
+_SECOND = "    .pool_second (NOLOAD) : ALIGN(8) { *(.pool_second) } > @\n"  # of `board.ld.in`
 
 
 def run_symbol(project: CProject) -> str:
@@ -48,6 +53,9 @@ def app_header(project: CProject) -> str:
         "OUTPUT_COUNT": f"{len(project.outputs)}U",
         "OUTPUTS": _ranges(project.outputs),
     }
+    if project.split_bytes:
+        macros["POOL"] = f"struct {project.name}_pool"
+        macros["SPLIT_BYTES"] = f"{project.split_bytes}U"
     if delivered or received:
         arguments = [f"{READ_ROWS}, &vmcu_app_sources[{i}]" for i in range(len(delivered))]
         arguments += [f"{WRITE_ROWS}, &vmcu_app_sinks[{i}]" for i in range(len(received))]
@@ -74,16 +82,19 @@ def linker_script(target: Target) -> str:
     return _filled("port/link.ld.in", {name: f"{value:#x}" for name, value in values.items()})
 
 
-def board_script(target: Target, *, pool_bytes: int, stack_bytes: int, static_bytes: int) -> str:
+def board_script(
+    target: Target, *, pool_bytes: int, stack_bytes: int, static_bytes: int, is_split: bool = False
+) -> str:
     """The linker script of a firmware that stays on a board: `firmware/board/board.ld.in`.
 
     The pool goes where `place_ram` puts it, constants of objects named `model_*.o` where the user wants them.
 
     Args:
         target: a board, or the core of an emulated machine.
-        pool_bytes: of section `.pool`.
+        pool_bytes: of section `.pool`, and of `.pool_second`.
         stack_bytes: to reserve, a multiple of 8.
         static_bytes: about as much as the firmware's variables take; it decides in which region they and the stack go.
+        is_split: the pool has a second array. Where the target's pool goes to one region, both lie there.
 
     Raises:
         VmcuError: (DOES_NOT_FIT) there is no such room; how much there is.
@@ -99,8 +110,10 @@ def board_script(target: Target, *, pool_bytes: int, stack_bytes: int, static_by
         raise fail(what, f"target '{target.name}'", fix, Exit.DOES_NOT_FIT)
     code = target.flash[0]
     weights = next((r for r in target.flash if r.name == target.weights_region), code)
+    boot = target.firmware.boot if target.firmware else None
     # A board has its vectors where its flash begins; an emulated machine may have them in another memory.
-    vectors_origin, code_origin = code.origin, code.origin + VECTORS_BYTES
+    vectors_origin = code.origin + (SECOND_STAGE_BYTES if boot == "second_stage" else 0)
+    code_origin = vectors_origin + VECTORS_BYTES
     if not target.is_board:
         vectors_origin, code_origin = target.memory.vectors_origin, code.origin
     memory = [
@@ -108,16 +121,25 @@ def board_script(target: Target, *, pool_bytes: int, stack_bytes: int, static_by
         _line("FLASH", "rx", Region("", code_origin, code.end - code_origin, 0)),
         _line("RAM", "rw", place.rest),
     ]
+    if boot == "second_stage":
+        memory.append(_line("BOOT", "rx", Region("", code.origin, SECOND_STAGE_BYTES, 0)))
     if weights is not code:
         memory.append(_line("WEIGHTS", "r", weights))
     if place.pool is not place.rest:
         memory.append(_line("POOL", "rw", place.pool))
+    pool_in = second_in = "RAM" if place.pool is place.rest else "POOL"
+    if place.second is not None:
+        second_in = "RAM" if place.second is place.rest else "SECOND"
+        if place.second is not place.rest:
+            memory.append(_line("SECOND", "rw", place.second))
     return _filled(
         "board/board.ld.in",
         {
             "MEMORY": "\n".join(memory),
+            "BOOT": _BOOT.replace("@", "BOOT" if boot == "second_stage" else "FLASH") if boot else "",
             "WEIGHTS_IN": "FLASH" if weights is code else "WEIGHTS",
-            "POOL_IN": "RAM" if place.pool is place.rest else "POOL",
+            "POOL_IN": pool_in,
+            "SECOND": _SECOND.replace("@", second_in) if is_split else "",
             "STACK_BYTES": f"{stack_bytes:#x}",
             "GUARD_BYTES": f"{GUARD_BYTES:#x}",
         },

@@ -63,7 +63,8 @@ def test_what_can_be_done_with_a_board() -> None:
     assert can["cortex-m85"] == ["emulated"]
     assert can["microbit"] == ["flash", "emulated"] and can["corstone-300"] == ["emulated"]
     assert can["nucleo-h743zi"] == ["flash", "emulated as core"]
-    assert can["raspberry-pi-pico"] == ["emulated as core"], "no firmware of vmcu's own yet"
+    assert can["raspberry-pi-pico"] == ["flash", "emulated as core"]
+    assert can["arduino-nano-33-ble"] == ["emulated as core"], "no firmware of vmcu's own yet"
 
 
 def test_plan_says_where_the_pool_goes(files: Path) -> None:

@@ -25,14 +25,14 @@ def alive_together(a: Block, b: Block) -> bool:
     return a.born <= b.died and b.born <= a.died
 
 
-def brute_force(blocks: list[Block]) -> int:
+def brute_force(blocks: list[Block], wall: int = 0) -> int:
     """First fit in every order: one of them is the order of addresses of a best placement."""
-    best = sum(b.size + 3 for b in blocks)
+    best = wall + sum(b.size + 3 for b in blocks)
     for order in permutations(range(len(blocks))):
         placed: dict[int, int] = {}
         for i in order:
             address = 0
-            while any(
+            while address < wall < address + blocks[i].size or any(
                 alive_together(blocks[i], blocks[j])
                 and address < a + blocks[j].size
                 and a < address + blocks[i].size
@@ -73,6 +73,25 @@ def test_what_is_called_smallest_is(seed: int) -> None:
     best = brute_force(blocks)
     assert is_smallest(blocks, live(blocks), best)  # few blocks: all of them are looked at
     assert not is_smallest(blocks, live(blocks), best + 1)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_walls(seed: int) -> None:
+    """No block across: as good as all orders, by branch and bound; sound and no better by first fit."""
+    rng = Random(seed)
+    blocks = random_blocks(rng)
+    wall = rng.randint(1, 5) * 4
+    best = brute_force(blocks, wall)
+    found = fits(blocks, best, 100_000, wall)
+    assert isinstance(found, Placement) and found.end == best
+    assert fits(blocks, best - 1, 100_000, wall) is False
+    assert is_smallest(blocks, live(blocks), best, wall)
+    assert not is_smallest(blocks, live(blocks), best + 1, wall)
+    searched = place_blocks(blocks, max(live(blocks)), wall=wall)
+    assert best <= searched.end
+    for one in (found, searched):
+        assert is_valid(blocks, one, one.end)
+        assert not any(a < wall < a + b.size for a, b in zip(one.addresses, blocks, strict=True))
 
 
 def test_gaps_can_be_necessary() -> None:

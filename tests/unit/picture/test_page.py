@@ -12,11 +12,13 @@ import jinja2
 import pytest
 from jinja2 import nodes
 from pictures import HOSTILE, NAMES, example, hostile, report_of
+from profiles import costs_of, made_profile
 from shared_models import NEEDS_SHARED, path_of
 
 from vmcu.picture.page import report_html
 from vmcu.picture.peers import layered_bytes, tflm_head_bytes, unshared_bytes
-from vmcu.picture.render import clean, environment, shorten
+from vmcu.picture.render import clean, environment, render, shorten
+from vmcu.picture.roofline import make_roofline
 from vmcu.picture.scene import make_scene
 from vmcu.pipeline import Compiled, compile_graph, load
 from vmcu.report import make_report
@@ -92,8 +94,18 @@ def made(request: pytest.FixtureRequest) -> Compiled:
     return example(request.param)
 
 
-def html_of(made: Compiled, title: str = "title", **changes: Any) -> str:
-    return report_html(made.plan, report_of(made) | changes, title)
+def html_of(made: Compiled, title: str = "title", core: str = "", **changes: Any) -> str:
+    return report_html(made.plan, report_of(made) | changes, title, core)
+
+
+def counted(made: Compiled, cycles: bool) -> dict[str, Any]:
+    """What an emulator adds to a report: made-up costs of the layers."""
+    layers = [
+        layer | {"instructions": 1000 * (n + 1), "estimated_cycles": 1500 * (n + 1) if cycles else None}
+        for n, layer in enumerate(report_of(made)["layers"])
+    ]
+    whole = 13500 if cycles else None
+    return {"layers": layers, "instructions": 9000, "estimated_cycles": whole, "engine": "unicorn X"}
 
 
 # ---- one file, safe -----------------------------------------------------------------------------------
@@ -237,6 +249,38 @@ def test_instructions_of_layers_where_they_were_counted() -> None:
     assert total[at] == "10,000" and total[at + 1] == f"{10_000 / made.graph.macs:.2f}"
     assert rows[0][at + 1] == f"{1000 / 1620:.2f}"
     assert "exact, qemu QEMU 1.2.3" in "".join(page.text)
+
+
+@pytest.mark.parametrize("attack", [False, True])
+def test_roofline_where_layers_were_counted(attack: bool) -> None:
+    """That of the profile of the same numbers, which says that they are no measurements."""
+    one = hostile() if attack else example("mnist_cnn")
+    text = html_of(one, core="cortex-m4", **counted(one, True))
+    page = Page(text)
+    assert {tag for tag, _ in page.seen} <= ELEMENTS
+    assert {name for _, attributes in page.seen for name in attributes} <= ATTRIBUTES | {"dx", "dy"}
+    words = "".join(page.text)
+    assert "Roofline (estimated cycles)" in words and "bound of the cortex-m4: 2 MACs" in words
+    assert "estimated cycles (model, zero wait states), no measurements" in words
+    profile = made_profile(one, costs_of(one))
+    drawing = render("roofline.svg", {"chart": make_roofline(profile)})
+    assert drawing in text
+    assert text.count('<circle class="layer') == sum(1 for x in profile["layers"] if x["macs"])
+
+
+def test_no_roofline_without_counts() -> None:
+    one = example("mnist_cnn")
+    assert "Roofline" not in html_of(one, core="cortex-m4")
+    text = html_of(one, core="cortex-m55", **counted(one, False))
+    assert "MACs per instruction" in text and "(estimated cycles)" not in text
+
+
+def test_a_split_pool_shows_where() -> None:
+    one = compile_graph(example("mnist_cnn").graph.original, "net", split_bytes=2048)
+    text = html_of(one)
+    assert "Address in the pool (bytes); from 2,048 on in the second region" in text
+    assert "no row, array or working memory lies across byte 2,048" in text
+    assert "second region" not in html_of(example("mnist_cnn"))
 
 
 def test_gaps_say_why() -> None:

@@ -69,6 +69,66 @@ def test_ram_by_name(region: str, pool: int, rest: int, where: tuple[str, str] |
     assert (place and (place.pool.name, place.rest.name)) == where
 
 
+@pytest.mark.parametrize(
+    ("names", "pool", "rest", "where"),
+    [
+        # Of the first region 64 bytes are kept beside the pool, so its part is 32 of TCM's 100.
+        ("tcm,far", 32, 10, ("TCM", "TCM", None)),  # all of it fits the first
+        ("tcm,far", 33, 10, ("TCM", "FAR", "FAR")),
+        ("TCM, FAR", 72, 10, ("TCM", "FAR", "FAR")),
+        ("TCM,FAR", 72, 11, ("TCM", "SRAM", "FAR")),
+        ("TCM,FAR", 82, 200, ("TCM", "SRAM", "FAR")),
+        ("TCM,FAR", 83, 0, None),
+        ("TCM,FAR", 82, 201, None),
+        ("SRAM,SDRAM", 1136, 100, ("SRAM", "TCM", "SDRAM")),  # nothing but the pool goes outside
+        ("SRAM,SDRAM", 1136, 101, None),
+        ("TCM+SRAM,FAR", 232 + 50, 0, ("TCM+SRAM", "FAR", "FAR")),
+        ("TCM+SRAM,FAR", 232 + 50, 1, None),
+    ],
+)
+def test_split_pool(names: str, pool: int, rest: int, where: tuple[str, str, str | None] | None) -> None:
+    place = place_ram(board(names), pool, rest)
+    assert (place and (place.pool.name, place.rest.name, place.second and place.second.name)) == where
+
+
+@pytest.mark.parametrize("names", ["TCM,FAR", "FAR,TCM", "SRAM,FAR", "TCM+SRAM,FAR", "TCM,SDRAM"])
+def test_capacity_of_a_split_pool_says_what_fits(names: str) -> None:
+    target = board(names)
+    split = target.split_bytes
+    for pool, rest in product(range(0, 1102, 25), range(0, 402, 25)):
+        place = place_ram(target, pool, rest)
+        if pool > split:
+            assert (place is not None) == (pool + rest <= ram_capacity(target, rest)), (pool, rest)
+        else:
+            assert place == place_ram(board(names.split(",")[0]), pool, rest)
+        if place and place.second:
+            assert pool - split + (rest if place.rest is place.second else 0) <= place.second.size_bytes
+
+
+def test_pairs_do_not_touch() -> None:
+    assert [(a.name, b.name) for a, b in board().pairs()] == [
+        ("TCM", "FAR"),
+        ("SRAM", "FAR"),
+        ("FAR", "TCM+SRAM"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("TCM,FAR,SRAM", "names more than two regions"),
+        ("TCM,", "target 'chip' has no such region"),
+        ("TCM,X", "--pool-region X: target 'chip' has no such region"),
+        ("TCM,TCM+SRAM", "names memory twice"),
+        ("far,FAR", "names memory twice"),
+    ],
+)
+def test_pairs_that_are_none(names: str, message: str) -> None:
+    with pytest.raises(VmcuError) as e:
+        board(names)
+    assert e.value.code is Exit.INPUT and message in str(e.value)
+
+
 @pytest.mark.parametrize("region", [None, "TCM", "SRAM", "FAR", "TCM+SRAM", "SDRAM"])
 @pytest.mark.parametrize("ram", [(TCM,), (TCM, SRAM), (TCM, FAR), (FAR, TCM, SRAM, SDRAM)])
 def test_capacity_says_what_fits(region: str | None, ram: tuple[Region, ...]) -> None:

@@ -89,6 +89,56 @@ class _Connection:
             raise _failed(what, error) from None
 
 
+def attach(target: Target, uid: str) -> PyOcdMemory:
+    """A chip's memory, while its core runs.
+
+    Raises:
+        VmcuError: (TOOL) pyOCD is missing, or does not reach the chip.
+    """
+    if remedy := PyOcd().missing(target):
+        raise fail("pyOCD is needed for RTT", f"board '{target.name}'", remedy, Exit.TOOL)
+    assert target.probe is not None
+    helper = importlib.import_module("pyocd.core.helpers").ConnectHelper
+    try:
+        session = helper.session_with_chosen_probe(
+            blocking=False,
+            return_first=True,
+            unique_id=uid or None,
+            target_override=target.probe.pyocd,
+            options={"connect_mode": "attach", "resume_on_disconnect": True},
+        )
+        if session is None:
+            raise fail("is not plugged in", f"probe '{uid}'", "check the cable", Exit.TOOL)
+        session.open()
+    except VmcuError:
+        raise
+    except Exception as error:
+        raise _failed("does not reach the chip", error) from None
+    return PyOcdMemory(session)
+
+
+class PyOcdMemory:
+    """For `vmcu.board.rtt`; a failure is an OSError, as that of a serial line."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def read(self, address: int, size: int) -> bytes:
+        try:
+            return bytes(self._session.target.read_memory_block8(address, size))
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {str(error)[:200]}") from None
+
+    def write(self, address: int, data: bytes) -> None:
+        try:
+            self._session.target.write_memory_block8(address, list(data))
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {str(error)[:200]}") from None
+
+    def close(self) -> None:
+        self._session.close()
+
+
 def _failed(what: str, error: Exception) -> VmcuError:
     text = f"{what}: {type(error).__name__}: {str(error)[:300]}"
     return fail(text, "pyOCD", "check cable, power and permissions; see `pyocd list`", Exit.TOOL)

@@ -1,4 +1,4 @@
-"""Boards that appear as a drive and flash what is copied there: DAPLink, ST-LINK/V2-1 and V3, J-Link OB."""
+"""Boards that appear as a drive and flash what is copied there: DAPLink, ST-LINK/V2-1 and V3, J-Link OB; UF2 boot loaders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vmcu.board.probes.base import Found, Image
+from vmcu.board.uf2 import write_uf2
 from vmcu.errors import Exit, fail
 from vmcu.targets import Target
 
@@ -44,12 +45,14 @@ class Volume:
             raise fail(
                 "is no folder", f"--probe '{uid}'", "name the folder where the drive is mounted", Exit.TOOL
             )
-        return _Connection(folder, target.name, self._seconds)
+        uf2 = target.probe.uf2 if target.probe else None
+        return _Connection(folder, target.name, self._seconds, uf2)
 
 
 class _Connection:
-    def __init__(self, folder: Path, name: str, seconds: float) -> None:
+    def __init__(self, folder: Path, name: str, seconds: float, uf2: int | None) -> None:
         self.text = f"drive {folder}"
+        self._uf2 = uf2
         self._folder = folder
         self._name = name
         self._seconds = seconds
@@ -59,14 +62,19 @@ class _Connection:
 
     def write(self, image: Image) -> None:
         before = self._refusal()
+        kind, content = "hex", image.hex().encode("ascii")
+        if self._uf2 is not None:
+            kind, content = "uf2", write_uf2(image.segments, self._uf2)
         try:
-            with open(self._folder / f"{self._name}.hex", "w", encoding="ascii") as file:
-                file.write(image.hex())
+            with open(self._folder / f"{self._name}.{kind}", "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             what = f"cannot be written: {error.strerror}"
             raise fail(what, self.text, "unplug the board, plug it in, and try again", Exit.TOOL) from None
+        if self._uf2 is not None:
+            return  # the board restarts with the last block, and its drive is gone
         until = time.monotonic() + self._seconds
         while time.monotonic() < until:
             if (refusal := self._refusal()) and refusal != before:

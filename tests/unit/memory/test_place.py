@@ -86,17 +86,19 @@ def test_many_neighbours_are_met_as_few_are(seed: int, monkeypatch: pytest.Monke
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("wall", [None, 120])
 @pytest.mark.parametrize("seed", range(6))
-def test_placements_are_sound(seed: int) -> None:
+def test_placements_are_sound(seed: int, wall: int | None) -> None:
     blocks = random_blocks(seed, 150)
     bound = bound_of(blocks)
-    quick, found = (place_blocks(blocks, bound, search) for search in (False, True))
+    quick, found = (place_blocks(blocks, bound, search, wall) for search in (False, True))
     assert bound <= found.end <= quick.end
     for placement in (quick, found):
         for i, a in enumerate(blocks):
             assert placement.addresses[i] % a.align == 0
             assert placement.addresses[i] + a.size <= placement.end
+            assert wall is None or not placement.addresses[i] < wall < placement.addresses[i] + a.size
             for j in range(i):
                 assert not overlap(a, placement.addresses[i], blocks[j], placement.addresses[j])
-    assert is_easily_placed(blocks, bound, quick.end)
-    assert not is_easily_placed(blocks, bound, quick.end - 1)
+    assert is_easily_placed(blocks, bound, quick.end, wall)
+    assert not is_easily_placed(blocks, bound, quick.end - 1, wall)

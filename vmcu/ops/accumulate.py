@@ -98,6 +98,7 @@ class DenseRows(QOp):
         )
         context = {
             "units": units,
+            "fours": units - units % 4,
             "depth": x.segment_bytes,
             "block": units * x.segment_bytes,
             "weight_type": "int16_t" if self.weights.dtype == np.int16 else "int8_t",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from vmcu.ir.quantized import Tensor
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Table, narrowest
 
 Piece = tuple[int, int, int]  # number of the input, first column, column behind the last
+Run = tuple[int, int, int]  # number of the pointer from 1 on, offset, bytes
+MOST_SPELLED_OUT = 4  # copies that are printed instead of kept in a table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,19 @@ class CopyColumns(QOp):
 
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
         runs = [self._runs(t, ins, out) for t in range(out.tiles)]
-        same = all(tile == runs[0] for tile in runs)
+        same, even = all(tile == runs[0] for tile in runs), _even_steps(runs)
+        if even is not None or (same and len(runs[0]) <= MOST_SPELLED_OUT):
+            ends = accumulate((size for _, _, size in runs[0]), initial=0)
+            spelled = [
+                {
+                    "to": to,
+                    "source": source - 1,
+                    "offset": f"row % {out.tiles} * {even} + {offset}" if even else offset,
+                    "bytes": size,
+                }
+                for to, (source, offset, size) in zip(ends, runs[0], strict=False)
+            ]
+            return Kernel("copy_columns", {"runs": spelled}, uses_row=bool(even))
         table = runs[0] if same else [run for tile in runs for run in tile] * out.rows
         constants = [ConstArray("runs", narrowest(np.array(table, np.int64).reshape(-1)), "tables")]
         if not same:
@@ -90,7 +105,7 @@ class CopyColumns(QOp):
         context = {"same": same, "run_count": len(runs[0]), "fills": False, "fill": 0}
         return Kernel("rearrange", context, tuple(constants), uses_row=not same)
 
-    def _runs(self, tile: int, ins: tuple[Tensor, ...], out: Tensor) -> list[tuple[int, int, int]]:
+    def _runs(self, tile: int, ins: tuple[Tensor, ...], out: Tensor) -> list[Run]:
         """Copies (pointer, offset, bytes) that fill a tile of the output."""
         counts = [
             max(1, *(len(self._tiles(n, x, t, out)) for t in range(out.tiles))) for n, x in enumerate(ins)
@@ -114,3 +129,13 @@ def _table(of_tile: tuple[tuple[int, ...], ...], rows: int, tiles: int) -> Table
     return Table(
         tuple(tuple(r * tiles + t if t >= 0 else -1 for t in one) for r in range(rows) for one in of_tile)
     )
+
+
+def _even_steps(runs: list[list[Run]]) -> int | None:
+    """Bytes by which the only copy of each tile starts behind that of the tile before; None if they differ in more."""
+    if any(len(tile) != 1 for tile in runs):
+        return None
+    (first, *others) = [tile[0] for tile in runs]
+    step = others[0][1] - first[1] if others else 0
+    even = all(run == (first[0], first[1] + n * step, first[2]) for n, run in enumerate(others, 1))
+    return step if even else None

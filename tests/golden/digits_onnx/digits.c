@@ -605,16 +605,14 @@ static void max_pool_1(const int8_t *const *in, int8_t *out)
 static void sum_rows_1(const int8_t *const *in, int8_t *out, int32_t row)
 {
     vmcu_word *acc = (vmcu_word *)(void *)out;
+    const int8_t *x = in[0];
     int32_t col, c;
-    if (row == 0) {
-        for (c = 0; c < 4; c++) {
-            acc[c] = 320;
+    for (c = 0; c < 4; c++) {
+        int32_t sum = row == 0 ? 320 : acc[c];
+        for (col = 0; col < 1; col++) {
+            sum += x[col * 4 + c];
         }
-    }
-    for (col = 0; col < 1; col++) {
-        for (c = 0; c < 4; c++) {
-            acc[c] += in[0][col * 4 + c];
-        }
+        acc[c] = sum;
     }
 }
 
@@ -802,7 +800,7 @@ static void softmax_1(const int8_t *const *in, int8_t *out, const int32_t *exps)
 }
 
 /* Step 0: Conv2D n16
- * 8x8x2 -> 8x8x4; quantizelinear21 lies in pool bytes 20..223. */
+ * 8x8x2 -> 8x8x4; quantizelinear21 lies in pool bytes 8..219. */
 VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[9];
@@ -831,7 +829,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 1: Conv2D n33
- * 8x8x4 -> 8x8x4; quantizelinear36 lies in pool bytes 0..135. */
+ * 8x8x4 -> 8x8x4; quantizelinear36 lies in pool bytes 8..227. */
 VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[9];
@@ -860,7 +858,7 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 2: Binary n43
- * 8x8x4 + 8x8x4 -> 8x8x4; quantizelinear46 lies in pool bytes 20..223. */
+ * 8x8x4 + 8x8x4 -> 8x8x4; quantizelinear46 lies in pool bytes 8..227. */
 VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[2];
@@ -878,7 +876,7 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 3: MaxPool n53
- * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 8..227. */
+ * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 0..163. */
 VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[2];
@@ -903,13 +901,13 @@ VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 4: SumRows n63
- * 4x4x4 -> 1x1x4; quantizelinear66.sums lies in pool bytes 208..223. */
+ * 4x4x4 -> 1x1x4; quantizelinear66.sums lies in pool bytes 96..111. */
 VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[1];
     int32_t row;
     for (row = first; row < end; row++) {
-        int8_t *out = pool + 208;
+        int8_t *out = pool + 96;
         if (row > 0) {
             VMCU_READ(out, 16U, 8U, (uint32_t)(0));
         }
@@ -930,7 +928,7 @@ VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end)
     for (row = first; row < end; row++) {
         int8_t *out = pool + 0;
         VMCU_WRITTEN(out, 4U, 5U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        in[0] = pool + 208;
+        in[0] = pool + 96;
         VMCU_READ(in[0], 16U, 8U, (uint32_t)(row));
         finish_1(in, out, s5_multipliers);
         VMCU_DONE(5U, row, out, 4U);
@@ -938,13 +936,13 @@ VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end)
 }
 
 /* Step 6: Dense n80
- * 1x1x4 -> 1x1x3; quantizelinear83 lies in pool bytes 221..223. */
+ * 1x1x4 -> 1x1x3; quantizelinear83 lies in pool bytes 4..6. */
 VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
 {
     const int8_t *in[1];
     int32_t row;
     for (row = first; row < end; row++) {
-        int8_t *out = pool + 221;
+        int8_t *out = pool + 4;
         VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 0;
         VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
@@ -962,7 +960,7 @@ VMCU_STEP step_7(int8_t *pool, int32_t first, int32_t end)
     for (row = first; row < end; row++) {
         int8_t *out = pool + 0;
         VMCU_WRITTEN(out, 3U, 7U, (uint32_t)(row)); /* first: it may not lie on what is read */
-        in[0] = pool + 221;
+        in[0] = pool + 4;
         VMCU_READ(in[0], 3U, 6U, (uint32_t)(row));
         softmax_1(in, out, s7_exps);
         VMCU_DONE(7U, row, out, 3U);

@@ -123,6 +123,15 @@ def matrices(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
         yield dense(rng, n, (1 + i % 3, 1 + i % 4, int(rng.integers(1, 40))), units, i % 2 == 0)
     yield dense(rng, n, (1, 1, 1024), 10, False)
     yield dense(rng, n, (1, 5, 1000), 3, False)
+    # Sums beyond 2^23: rows that are read in one, two and five parts, and in too many.
+    for size, units in (
+        ((3, 1, 513), 3),
+        ((1, 1, 1024), 7),
+        ((2, 1, 1032), 5),
+        ((1, 2, 1280), 4),
+        ((1, 1, 2052), 2),
+    ):
+        yield dense(rng, n, size, units, False, (-127, 127) if units % 2 else (127,))
 
 
 def sums(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:

@@ -5,6 +5,8 @@ activations: bytes (0, 2), then (1, 3) of every four. A step of a block has the 
 
 * "half": two channels in a halfword, h = 256 * w1 + w0. SMLAD with h sums S = 256 * D1 + D0, and with SXTB16(h) it sums
   T = D0; then D1 = (S - T) >> 8, exact while |D1| < 2^23. One word is unpacked by one instruction instead of two.
+* "folded": the same weights, for sums beyond that. D1 is taken out at the end of every run of the depth, of which it is
+  exact, and collected in memory. Only `single` does it.
 * "bytes": the same bytes, unpacked by two; no bound.
 * "wide": weights beyond int8, a word per channel.
 
@@ -34,11 +36,14 @@ from vmcu.kernels.dsp.rescale import (
     words,
 )
 
-Form = Literal["half", "bytes", "wide"]
+Form = Literal["half", "folded", "bytes", "wide"]
 BLOCK = 4  # output channels
 WORD = 4  # activations
+HIGHS = ("high", "high3")  # variables of "folded": the sums of channels 1 and 3
 MOST_UNROLLED = 8  # steps, or words
 MOST_COMPACT = 1  # the same, where text is dear
+MOST_FOLDS = 8  # parts of a run
+MOST_HIGH = 1 << 23  # the sum of the upper of two channels that share a halfword stays below
 DIRECT_STRIDE_LIMIT = 4092  # bytes between two pixels that LDR can reach
 
 
@@ -68,26 +73,59 @@ class Product:
         return BLOCK + (BLOCK + 1 if self.rescale.numerics == "onnx" else BLOCK * self.rescale.words)
 
     @property
+    def is_shared(self) -> bool:
+        """Do two channels share a halfword?"""
+        return self.form in ("half", "folded")
+
+    @property
     def words_per_block(self) -> int:
         """32-bit words of weights."""
         return self.depth // 2 * (4 if self.form == "wide" else 2)
 
 
-def make_product(weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int) -> Product:
+def make_product(
+    weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int, folds: bool = False
+) -> Product:
     """How these kernels compute it.
 
     Args:
         weights: (channels, any), zero point subtracted.
         scaled: their sums.
         depth: of a channel's weights as they will be laid out.
+        folds: "folded" may be chosen: `fold` has said that its runs are short enough.
     """
     m = weights.shape[0]
-    form: Form = "wide" if weights.dtype == np.int16 else "half"
-    if form == "half" and (
-        scaled.bounds[1::2].max(initial=0) >= 1 << 23 or _overflows(weights.reshape(m, -1))
-    ):
-        form = "bytes"
+    form: Form = "wide"
+    if weights.dtype != np.int16:
+        if _overflows(weights.reshape(m, -1)):
+            form = "bytes"
+        elif _fits(scaled):
+            form = "half"
+        else:
+            form = "folded" if folds else "bytes"
     return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD)
+
+
+def _fits(scaled: Scaled) -> bool:
+    """Are the sums of the channels that come second exact in "half"?"""
+    return int(scaled.bounds[1::2].max(initial=0)) < MOST_HIGH
+
+
+def fold(weights: NDArray[np.integer[Any]], scaled: Scaled) -> int:
+    """In how many parts each run has to be read: 1 where the whole fits, 0 where no number of whole words does.
+
+    Args:
+        weights: (channels, runs, bytes of a run), zero point subtracted.
+    """
+    if _fits(scaled):
+        return 1
+    run = weights.shape[2]
+    sizes = 128 * np.abs(weights[1::2].astype(np.int64)).reshape(-1)
+    for parts in range(1, MOST_FOLDS + 1):
+        whole = parts == 1 or run % (parts * WORD) == 0
+        if whole and sizes.reshape(-1, run // parts).sum(axis=1).max() < MOST_HIGH:
+            return parts
+    return 0
 
 
 def _overflows(weights: NDArray[np.integer[Any]]) -> bool:
@@ -135,7 +173,7 @@ def pack_weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np
     halves = pairs.reshape(-1, BLOCK, product.depth // 2, 2).transpose(0, 2, 1, 3)
     if product.form != "wide":
         even, odd = halves[:, :, 0::2], halves[:, :, 1::2]
-        halves = 256 * odd + even if product.form == "half" else (odd & 0xFF) << 8 | even & 0xFF
+        halves = 256 * odd + even if product.is_shared else (odd & 0xFF) << 8 | even & 0xFF
     return words((halves[..., 0] & 0xFFFF) | (halves[..., 1] & 0xFFFF) << 16)
 
 
@@ -215,6 +253,7 @@ def _multiply(
     p: Program, form: Form, w: Reg, xs: Sequence[Reg], accs: Sequence[Sequence[Reg]], h: Reg, g: Reg
 ) -> None:
     """One step: two activations of every pixel times those of four channels."""
+    assert form != "folded"
     if form == "half":
         p.load_pair(h, g, w, step=8)
         for word, even in ((h, 0), (g, 2)):
@@ -318,7 +357,7 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
 
     The function is f(in, weights, parameters, out, in_end, row_bytes, weights_end): the activations are those of
     the rows in..in_end, row_bytes each, a multiple of WORD * words_per_row or of a divisor of it up to MOST_UNROLLED, and `part`.
-    "Compact" products of `tflm` take 2 zero + 1 behind them.
+    "Compact" products of `tflm` take 2 zero + 1 behind them, "folded" ones two variables of their own.
 
     Args:
         part: bytes of a row beyond its last whole word; the word they are in overlaps the one before it (the weights of
@@ -337,6 +376,7 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
             *(("out", "int8_t *"), ("in_end", "const int8_t *const *"), ("row_bytes", "int32_t")),
             ("weights_end", "const int32_t *"),
             *([("addend", "int32_t")] if product.rescale.packed else []),
+            *((name, "int32_t") for name in HIGHS if product.form == "folded"),
         ],
     )
     acc = p.numbers("acc", (4, 5, 6, 7))
@@ -351,6 +391,10 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
         p.load_all(acc, start)
         if product.rescale.packed:
             _unpack(p, product, acc)
+        if product.form == "folded":
+            for even, name in zip((0, 2), HIGHS, strict=True):
+                p.put(name, acc[even + 1])
+                p.move(acc[even + 1], acc[even])
         p.put("parameters", start)
         p.get(row, "in")
         with p.until("row", row, "in_end", p.rows("row_stop", 3)):
@@ -367,6 +411,11 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
                 p.widen(b, a, upper=True)
                 p.widen(a, a)
                 _multiply_one(p, product.form, w, (a, b), acc, quad)
+            if product.form == "folded":
+                _fold(p, acc, a)
+        if product.form == "folded":
+            for even, name in zip((0, 2), HIGHS, strict=True):
+                p.get(acc[even + 1], name)
         _finish_single(p, product, acc)
     blocks = product.blocks
     words_read = product.depth // WORD - (rows if part else 0)
@@ -384,11 +433,22 @@ def _unpack(p: Program, product: Product, acc: Sequence[Reg]) -> None:
             p.shift_right(acc[even + 1], acc[even + 1], SHIFT_BITS)
 
 
+def _fold(p: Program, acc: Sequence[Reg], spare: Reg) -> None:
+    """S - T, 256 times D1 of a run, goes to the sum of these; S starts anew from T."""
+    for even, name in zip((0, 2), HIGHS, strict=True):
+        high, low = acc[even + 1], acc[even]
+        p.sub(high, high, low)
+        p.get(spare, name)
+        p.add(spare, spare, high, asr=8)
+        p.put(name, spare)
+        p.move(high, low)
+
+
 def _multiply_one(
     p: Program, form: Form, w: Reg, xs: Sequence[Reg], acc: Sequence[Reg], quad: Sequence[Reg]
 ) -> None:
     """Four activations times those of four channels."""
-    if form == "half":
+    if form in ("half", "folded"):
         p.load_all(quad, w)
         for x, pairs in zip(xs, (quad[:2], quad[2:]), strict=True):
             for even, word in zip((0, 2), pairs, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from vmcu.kernels.dsp.matmul import (
     BLOCK,
     WORD,
     blocks_of,
+    fold,
     make_product,
     pack_parameters,
     pack_runs,
@@ -22,7 +24,7 @@ from vmcu.kernels.dsp.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
-AROUND = 30  # instructions of the C around the routine
+AROUND, PER_PART = 30, 4  # instructions of the C around the routine
 
 
 def vector_kernels(
@@ -42,18 +44,30 @@ def vector_kernels(
         compact: in least flash.
     """
     units, depth = weights.shape
-    scaled, run = make_scaled(weights, bias, requant, compact), depth // rows
-    if scaled is None or run < WORD:
+    scaled = make_scaled(weights, bias, requant, compact)
+    if scaled is None or depth // rows < WORD:
         return ()
+    parts = fold(weights.reshape(units, rows, -1), scaled)
+    product = make_product(weights, scaled, depth, folds=parts > 0)
+    if product.form != "folded":
+        parts = 1
+    runs = rows * parts
+    run = depth // runs
     order = run_order(run)
-    product = make_product(weights, scaled, rows * len(order))
-    one = single(product, run // WORD, run % WORD, rows)
+    product = replace(product, depth=runs * len(order))
+    one = single(product, run // WORD, run % WORD, runs)
     context = {
         **blocks_of(product, units),
+        "cut": parts > 1,
+        "from": "runs" if parts > 1 else "in",
         "rows": rows,
+        "parts": parts,
+        "runs": runs,
         "row_bytes": run // WORD * WORD,
-        "packed": scaled.rescale.packed,
-        "addend": scaled.addend,
+        "more": [
+            *([scaled.addend] if scaled.rescale.packed else []),
+            *([0, 0] if product.form == "folded" else []),
+        ],
     }
     return (
         Kernel(
@@ -62,12 +76,14 @@ def vector_kernels(
             (
                 ConstArray(
                     "weights",
-                    partial(pack_runs, weights.reshape(units, rows, run), order, product),
+                    partial(pack_runs, weights.reshape(units, runs, run), order, product),
                     "weights",
                 ),
                 ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
             ),
             functions={"single": one.function},
-            instructions=one.instructions + AROUND * (1 + (units % BLOCK > 0)),
+            instructions=one.instructions
+            + AROUND * (1 + (units % BLOCK > 0))
+            + (PER_PART * runs if parts > 1 else 0),
         ),
     )

@@ -296,11 +296,12 @@ class Program:
             f"pkhtb {to.asm}, {b.asm}, {a.asm}, asr #16", f"{to.name} = vmcu_highs({a.name}, {b.name});"
         )
 
-    def dot(self, acc: Reg, a: Reg, b: Reg) -> None:
-        """acc += a.low * b.low + a.high * b.high."""
+    def dot(self, acc: Reg, a: Reg, b: Reg, start: Reg | None = None) -> None:
+        """acc = start + a.low * b.low + a.high * b.high; without a start, acc is one."""
+        start = start or acc
         self._add(
-            f"smlad {acc.asm}, {a.asm}, {b.asm}, {acc.asm}",
-            f"{acc.name} = vmcu_smlad({a.name}, {b.name}, {acc.name});",
+            f"smlad {acc.asm}, {a.asm}, {b.asm}, {start.asm}",
+            f"{acc.name} = vmcu_smlad({a.name}, {b.name}, {start.name});",
         )
 
     def mla(self, acc: Reg, a: Reg, b: Reg, halves: Literal["bb", "bt", "tb", "tt"]) -> None:

@@ -6,8 +6,8 @@ registers and take turns. So a pixel costs 3 loads, a PKHBT and 6 multiplication
 
 Rows may be cut into tiles: then the pointers of the next tile are fetched where the row goes over to it, for every channel again.
 
-All 14 registers are taken: three rows, the output, sums, five words of weights, two of data. Starting value, multiplier and addend of the
-channel wait on the stack; the shift of `tflm` is the lowest byte of the last word of weights, where ASR looks for it.
+All 14 registers are taken: three rows, the output, sums, five words of weights, two of data. Starting value (with a stride of 2 it
+has the register of the third sum, and the first multiplication adds to it), multiplier and addend of the channel wait on the stack; the shift of `tflm` is the lowest byte of the last word of weights, where ASR looks for it.
 """
 
 from __future__ import annotations
@@ -184,7 +184,10 @@ def slide(g: Slide, channels: int) -> Routine:
         variables = ("bias", "multiplier", "add")[: g.words - 5]
         p.load_all(acc[: len(variables)], w)
         for name, value in zip(variables, acc, strict=False):
-            p.put(name, value)
+            if name != "bias" or g.sums == len(acc):
+                p.put(name, value)
+        if g.sums < len(acc):
+            p.move(p.number("bias", acc[2].number), acc[0])
         p.load_all(k, w)
         p.put("weights", w)
         turns = _row(p, g, rows, out, acc, k)
@@ -224,10 +227,11 @@ def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], 
         elif met:
             _pad(p, g)
         for o, kx in met:  # right behind the loads, as one more of them
-            if kx == 0:
+            if kx == 0 and g.sums == len(acc):
                 p.get(acc[o % g.sums], "bias")
         for o, kx in met:
-            p.dot(acc[o % g.sums], p.number("a", 12), k[kx])
+            bias = p.number("bias", acc[2].number) if kx == 0 and g.sums < len(acc) else None
+            p.dot(acc[o % g.sums], p.number("a", 12), k[kx], bias)
             p.mla(acc[o % g.sums], p.number("b", 13), k[3 + kx // 2], HALVES[kx])  # type: ignore[arg-type]
         for o, kx in met:
             if kx == KERNEL - 1:

@@ -309,6 +309,10 @@ class Program:
         c = f"{acc.name} = vmcu_smla{halves}({a.name}, {b.name}, {acc.name});"
         self._add(f"smla{halves} {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", c)
 
+    def high_mul(self, to: Reg, a: Reg, b: Reg) -> None:
+        """to = a * b / 2^32, rounded down."""
+        self._add(f"smmul {to.asm}, {a.asm}, {b.asm}", f"{to.name} = vmcu_smmul({a.name}, {b.name});")
+
     def high_mla(self, to: Reg, a: Reg, b: Reg, c: Reg, rounded: bool = False) -> None:
         """to = c + a * b / 2^32, rounded down (rounded: to the nearest, ties up)."""
         r = "r" if rounded else ""

@@ -29,6 +29,7 @@ from vmcu.kernels.dsp.rescale import (
     Rescale,
     Scaled,
     load_tflm,
+    rescale_once,
     rescale_onnx,
     rescale_tflm,
     words,
@@ -366,12 +367,13 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
     multiplier, add, shift = (p.number(n + many, first + i) for i, n in enumerate(("m", "add", "shift")))
     sign = p.number(f"sign{many}", first + 4)
     to = p.target("to", POSITION) if g.keeps_position else p.target(f"to{many}", first + 3)
-    tflm = g.rescale.numerics == "tflm"
-    p.load_all((multiplier, add, shift) if tflm else (multiplier, add), w)
+    p.load_all((multiplier, add, shift)[: g.rescale.shifted_words], w)
     if not g.keeps_position:
         p.get(to, "position")
     for i, value in enumerate(acc):
-        if tflm:
+        if g.rescale.once:
+            rescale_once(p, g.rescale, value, multiplier)
+        elif g.rescale.numerics == "tflm":
             rescale_tflm(p, g.rescale, value, multiplier, add, shift, sign)
         else:
             rescale_onnx(p, g.rescale, value, multiplier, add)
@@ -396,8 +398,7 @@ def pack_planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) ->
         highs = weights[:, :, high] if high is not None else np.zeros((m, kh), np.int64)
         columns.append(lows & 0xFFFF | (highs & 0xFFFF) << 16)
     taps = np.stack(columns, axis=2).reshape(m, -1)
-    start = scaled.bias[:, None] << scaled.rescale.pre
-    return words(np.concatenate([start, taps, scaled.parameters], axis=1))
+    return words(np.concatenate([scaled.shifted_starts[:, None], taps, scaled.shifted_parameters], axis=1))
 
 
 # ---- taps ------------------------------------------------------------------------------------------
@@ -458,6 +459,12 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
             p.number(s, r) for s, r in zip(("m", "add", "shift", "sign"), (8, 9, 10, 11), strict=True)
         )
         for value in acc:
+            if rescale.once:
+                p.load_all((m, add), w)
+                p.add_left(value, add, value, rescale.pre)
+                rescale_once(p, rescale, value, m)
+                p.store_byte(value, to, step=1)
+                continue
             if rescale.pre:
                 p.shift_left(value, value, rescale.pre)
             if rescale.numerics == "tflm":

@@ -31,6 +31,7 @@ from vmcu.kernels.dsp.rescale import (
     Rescale,
     Scaled,
     load_tflm,
+    rescale_once,
     rescale_onnx,
     rescale_tflm,
     words,
@@ -70,7 +71,14 @@ class Product:
     @property
     def parameters_per_block(self) -> int:
         """32-bit words of starting values and requantisation."""
-        return BLOCK + (BLOCK + 1 if self.rescale.numerics == "onnx" else BLOCK * self.rescale.words)
+        if self.rescale.numerics == "onnx":
+            return 2 * BLOCK + 1
+        return BLOCK + BLOCK * self.rescale.words - (2 if self.has_offset_in_sum else 0)
+
+    @property
+    def has_offset_in_sum(self) -> bool:
+        """Is the offset of the second of two channels in its sum, which is 256 times its own?"""
+        return self.form == "half" and self.rescale.once
 
     @property
     def is_shared(self) -> bool:
@@ -185,12 +193,18 @@ def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
     starts = padded.reshape(-1, BLOCK).copy()
     if product.form == "half" and not product.rescale.packed:  # else two instructions do it
         starts[:, 1::2] = starts[:, 1::2] * 256 + starts[:, 0::2]
+    if product.has_offset_in_sum:
+        offsets = np.zeros(product.channels, np.int64)
+        offsets[:channels] = scaled.parameters[:, 1]
+        starts[:, 1::2] += offsets.reshape(-1, BLOCK)[:, 1::2]
     after = np.ones((product.channels, product.rescale.words), np.int64)
     after[:channels] = scaled.parameters
     after = after.reshape(product.blocks, -1)
     if product.rescale.numerics == "onnx":  # the addend is read once a block, with the first two multipliers
         after = after[:, [0, 2, 1, 4, 6]]
         after[:, 2] = scaled.parameters[0, 1]
+    if product.has_offset_in_sum:
+        after = after[:, [0, 1, 2, 4, 5, 6]]
     return words(np.concatenate([starts, after], axis=1))
 
 
@@ -282,8 +296,8 @@ def _finish_pair(p: Program, product: Product, acc: Sequence[Reg], acc2: Sequenc
     """Requantises and stores four channels of two pixels. The registers of x, a, b, h and g are free."""
     first, second = p.target("to", 13), p.target("to2", acc[0].number)
     source = p.source("rest", 0)
-    tflm = product.rescale.numerics == "tflm"
-    if tflm:
+    shifts = product.rescale.has_shifts
+    if shifts:
         p.put("weights", p.source("w", 1))  # its register is needed
     p.get(source, "parameters")
     p.get(first, "out")
@@ -295,7 +309,7 @@ def _finish_pair(p: Program, product: Product, acc: Sequence[Reg], acc2: Sequenc
     p.put("out", first)
     p.put("out2", second)
     p.put("parameters", source)
-    if tflm:
+    if shifts:
         p.get(p.source("w", 1), "weights")
 
 
@@ -328,6 +342,21 @@ def _finish(
                     rescale_onnx(p, product.rescale, x, multiplier, add)
                     p.store_byte(x, to, step=1)
                 if even == 0 and acc is accs[0]:
+                    ready()
+        return
+    if product.rescale.once:
+        m, offset, n = p.number("m", 2), p.number("offset", 3), p.number("n", 12)
+        for channel in range(BLOCK):
+            with_offset = not (product.has_offset_in_sum and channel % 2)
+            if with_offset:  # it brings what a channel without needs, too
+                p.load_all((m, offset, n) if product.has_offset_in_sum else (m, offset), source)
+            for acc, to in zip(accs, targets, strict=True):
+                x = acc[channel]
+                if with_offset:
+                    p.add_left(x, offset, x, product.rescale.pre)
+                rescale_once(p, product.rescale, x, m if with_offset else n)
+                p.store_byte(x, to, step=1)
+                if channel == 0 and acc is accs[0]:
                     ready()
         return
     m, add, shift, sign = p.number("m", 2), p.number("c", 3), p.number("shift", 12), p.number("sign", 1)
@@ -472,15 +501,15 @@ def _multiply_one(
 
 def _finish_single(p: Program, product: Product, acc: Sequence[Reg]) -> None:
     to, source = p.target("to", 13), p.source("rest", 0)
-    tflm = product.rescale.numerics == "tflm"
-    if tflm:
+    shifts = product.rescale.has_shifts
+    if shifts:
         p.put("weights", p.source("w", 1))
     p.get(source, "parameters")
     p.get(to, "out")
     _finish(p, product, (acc,), (to,), lambda: None, source)
     p.put("out", to)
     p.put("parameters", source)
-    if tflm:
+    if shifts:
         p.get(p.source("w", 1), "weights")
 
 

@@ -54,8 +54,9 @@ def depthwise_kernels(
     scaled = make_scaled(weights, bias, requant, compact and kh * kw <= MOST_PACKED_TAPS)
     if scaled is None or channels < LANES:
         return ()
-    if int(np.abs(weights.astype(np.int64)).max()) << scaled.rescale.pre >= 1 << 15:
-        return ()  # they are shifted ahead
+    shifted = weights.astype(np.int64) << scaled.rescale.pre
+    if shifted.max() >= 1 << 15 or shifted.min() < -1 << 15:
+        return ()
     rescale = scaled.rescale
     in_cols, out_cols = int(str(where["tile_cols"])), int(str(where["out_cols"]))
     starts = [*range(0, channels - LANES + 1, LANES), *([channels - LANES] if channels % LANES else [])]
@@ -121,7 +122,7 @@ def _planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) -> Ker
     channels, kh, _ = weights.shape
     groups = -(-channels // LANES)
     fill, filtered = fill_planes(g), filter_planes(g, LANES)
-    words = 1 + kh * len(g.group.taps) + scaled.rescale.words
+    words = 1 + kh * len(g.group.taps) + scaled.rescale.shifted_words
     return Kernel(
         "planes_dsp",
         {"channels": channels, "last_channel": channels - LANES, "kernel_h": kh, "words": words},

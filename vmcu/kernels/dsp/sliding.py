@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg, Routine
-from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
+from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_once, rescale_onnx, rescale_tflm, words
 
 KERNEL = 3
 FAR = 4095  # offsets of LDRSB and STRB
@@ -71,7 +71,7 @@ class Slide:
     @property
     def words(self) -> int:
         """Words of a channel."""
-        return (3 if self.rescale.numerics == "tflm" else 2) + 5
+        return (3 if self.rescale.has_shifts else 2) + 5
 
     def met(self, column: int) -> list[tuple[int, int]]:
         """Outputs that an input column meets, each with the column of the filter there; the oldest first."""
@@ -291,8 +291,13 @@ def _pad(p: Program, g: Slide) -> None:
 def _finish(p: Program, g: Slide, x: Reg, shift: Reg, out: Reg, to: _Walk) -> None:
     """A sum becomes its output. Data is done with."""
     multiplier, add = p.number("m", 12), p.number("addend", 13)
-    p.get_pair(multiplier, add, "multiplier", "add")
-    if g.rescale.numerics == "tflm":
+    if g.rescale.once:
+        p.get(multiplier, "multiplier")
+    else:
+        p.get_pair(multiplier, add, "multiplier", "add")
+    if g.rescale.once:
+        rescale_once(p, g.rescale, x, multiplier)
+    elif g.rescale.numerics == "tflm":
         rescale_tflm(p, g.rescale, x, multiplier, add, shift, add)
     else:
         rescale_onnx(p, g.rescale, x, multiplier, add)
@@ -308,11 +313,10 @@ def pack_slide(weights: NDArray[np.integer[Any]], scaled: Scaled) -> NDArray[np.
     """
     pre = scaled.rescale.pre
     w = weights.astype(np.int64) << pre
-    tflm = scaled.rescale.numerics == "tflm"
-    shifts = scaled.parameters[:, 2] if tflm else np.zeros(len(w), np.int64)
+    shifts = scaled.parameters[:, 2] if scaled.rescale.has_shifts else np.zeros(len(w), np.int64)
     pairs = w[:, 0] & 0xFFFF | (w[:, 1] & 0xFFFF) << 16
     third = np.stack(
         [w[:, 2, 0] & 0xFFFF | (w[:, 2, 1] & 0xFFFF) << 16, shifts | (w[:, 2, 2] & 0xFFFF) << 16], axis=1
     )
-    head = [scaled.bias << pre, *scaled.parameters[:, : 2 if tflm else 1].T]
+    head = [scaled.shifted_starts, *scaled.parameters[:, : 2 if scaled.rescale.has_shifts else 1].T]
     return words(np.concatenate([np.stack(head, axis=1), pairs, third], axis=1))

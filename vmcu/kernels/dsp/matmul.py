@@ -241,55 +241,75 @@ def pair(product: Product, stride: int = 0) -> Routine:
     p.get(w, "weights")
     steps = product.depth // 2
     u = unrolled(steps // 2) * 2 if stride else unrolled(steps)
+    at_once = u == steps and not stride
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)
-        for to, value in zip(acc2, acc, strict=True):
-            p.move(to, value)
         p.put("parameters", start)
         p.get(x, "x")
-        with p.until("step", x, "x_end", p.source("x_stop", 12)), p.repeat(u // 2 if stride else u):
-            for upper in (False, True) if stride else (False,):
-                if stride:
-                    p.load(b, x, offset=stride)
-                    p.load(a, x, step=WORD if upper else 0)
-                    p.widen(a, a, upper)
-                    p.widen(b, b, upper)
-                else:
-                    p.load_pair(a, b, x, step=8)
-                _multiply(p, product.form, w, (a, b), (acc, acc2), h, g)
+        if at_once:
+            for step in range(steps):
+                p.load_pair(a, b, x, offset=8 * step)
+                _multiply(p, product.form, w, (a, b), (acc, acc2), h, g, starts=step == 0)
+        else:
+            for to, value in zip(acc2, acc, strict=True):
+                p.move(to, value)
+            with p.until("step", x, "x_end", p.source("x_stop", 12)), p.repeat(u // 2 if stride else u):
+                for upper in (False, True) if stride else (False,):
+                    if stride:
+                        p.load(b, x, offset=stride)
+                        p.load(a, x, step=WORD if upper else 0)
+                        p.widen(a, a, upper)
+                        p.widen(b, b, upper)
+                    else:
+                        p.load_pair(a, b, x, step=8)
+                    _multiply(p, product.form, w, (a, b), (acc, acc2), h, g)
         _finish_pair(p, product, acc, acc2)
     trips = {"block": product.blocks, "step": product.blocks * steps // u}
     return Routine(p.function(), p.count(trips))
 
 
 def _multiply(
-    p: Program, form: Form, w: Reg, xs: Sequence[Reg], accs: Sequence[Sequence[Reg]], h: Reg, g: Reg
+    p: Program,
+    form: Form,
+    w: Reg,
+    xs: Sequence[Reg],
+    accs: Sequence[Sequence[Reg]],
+    h: Reg,
+    g: Reg,
+    starts: bool = False,
 ) -> None:
-    """One step: two activations of every pixel times those of four channels."""
+    """One step: two activations of every pixel times those of four channels.
+
+    Args:
+        starts: only the first pixel has its starting values; the others begin with the same.
+    """
     assert form != "folded"
-    if form == "half":
-        p.load_pair(h, g, w, step=8)
-        for word, even in ((h, 0), (g, 2)):
-            for x, acc in zip(xs, accs, strict=True):
-                p.dot(acc[even + 1], x, word)
+
+    def dots(channel: int, word: Reg) -> None:
+        for x, acc in reversed(
+            tuple(zip(xs, accs, strict=True))
+        ):  # the first last: it still is what all start from
+            p.dot(acc[channel], x, word, accs[0][channel] if starts else None)
+
+    for even in (0, 2):
+        if form == "half":
+            if even == 0:
+                p.load_pair(h, g, w, step=8)
+            word = g if even else h
+            dots(even + 1, word)
             p.widen(word, word)
-            for x, acc in zip(xs, accs, strict=True):
-                p.dot(acc[even], x, word)
-    elif form == "bytes":
-        for even in (0, 2):
+            dots(even, word)
+        elif form == "bytes":
             p.load(h, w, step=4)
             p.widen(g, h, upper=True)
             p.widen(h, h)
-            for x, acc in zip(xs, accs, strict=True):
-                p.dot(acc[even + 1], x, g)
-                p.dot(acc[even], x, h)
-    else:
-        for even in (0, 2):
+            dots(even + 1, g)
+            dots(even, h)
+        else:
             p.load_pair(h, g, w, step=8)
-            for x, acc in zip(xs, accs, strict=True):
-                p.dot(acc[even], x, h)
-                p.dot(acc[even + 1], x, g)
+            dots(even, h)
+            dots(even + 1, g)
 
 
 def _finish_pair(p: Program, product: Product, acc: Sequence[Reg], acc2: Sequence[Reg]) -> None:

@@ -588,6 +588,58 @@ def gather(part: int, step: int) -> Program:
 
 
 @lru_cache(maxsize=64)
+def gather_windows(part: int, step: int) -> Program:
+    """Runs of bytes of two pixels as halfwords in turn, as `pair` reads them.
+
+    The function is f(rows, to, rows_end, whole, first, distance): a run of the first pixel is at `first` in its row, that of the other
+    `distance` behind it; `whole` and the rest are those of `gather`.
+
+    Returns:
+        The program; its loops are "run" and "word".
+    """
+    p = Program(
+        "gather_windows",
+        [f"Runs of {WORD * step}n + {part} bytes of two pixels as halfwords in turn."],
+        [
+            *(("rows", "const int8_t *const *"), ("to", "int8_t *"), ("rows_end", "const int8_t *const *")),
+            *((name, "int32_t") for name in ("whole", "first", "distance")),
+        ],
+    )
+    row, to, x, y = p.rows("row", 0), p.target("dest", 1), p.source("x", 2), p.source("y", 3)
+    end, stop = p.source("x_end", 4), p.rows("row_stop", 5)
+    numbers = length, first, distance = p.number("length", 6), p.number("start", 7), p.number("next", 8)
+    a, b, c, d = p.numbers("v", (9, 10, 11, 12))
+    p.get(row, "rows")
+    p.get(to, "to")
+    p.get(stop, "rows_end")
+    for number, name in zip(numbers, ("whole", "first", "distance"), strict=True):
+        p.get(number, name)
+
+    def both() -> None:
+        p.widen(c, a)
+        p.widen(d, b)
+        p.store_pair(c, d, to, step=8)
+        p.widen(a, a, upper=True)
+        p.widen(b, b, upper=True)
+        p.store_pair(a, b, to, step=8)
+
+    with p.until("run", row, stop):
+        p.next_row(x, row)
+        p.advance(x, first)
+        p.point(y, x, distance)
+        p.point(end, x, length)
+        with p.until("word", x, end), p.repeat(step):
+            p.load(b, y, step=WORD)
+            p.load(a, x, step=WORD)
+            both()
+        if part:
+            p.load(b, y, offset=part - WORD)
+            p.load(a, x, offset=part - WORD)
+            both()
+    return p
+
+
+@lru_cache(maxsize=64)
 def gather_pair(depth: int, distance: int) -> Routine:
     """Two neighbouring pixels as halfwords, word by word in turn, as `pair` reads them.
 

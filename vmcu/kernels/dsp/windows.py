@@ -22,6 +22,7 @@ from vmcu.kernels.dsp.matmul import (
     blocks_of,
     gather,
     gather_pair,
+    gather_windows,
     make_product,
     pack_parameters,
     pack_runs,
@@ -165,6 +166,11 @@ def _window_kernel(
     columns, odd = shape.out_cols, two and shape.out_cols % 2 == 1
     edges = columns if shape.scattered else min(shape.edges + (shape.run < WORD), columns)
     apart_runs = kh * kw if by_taps else kh
+    # The last column from which a window lies in the row as a whole, and the pairs of windows that do.
+    farthest = (shape.in_cols * channels - length) // channels
+    pairs = 0
+    if two and not shape.scattered and farthest >= shape.stride:
+        pairs = (columns - odd) // 2 - -(-edges // 2)
     if two:
         step = unrolled(words)
         program = gather(part, step)
@@ -173,7 +179,9 @@ def _window_kernel(
         )
         last = single(product, words, part, kh)
         product_work = columns // 2 * pair(product).instructions + odd * last.instructions
-        functions = {"gather": program.function(), "matmul_2": pair(product).function}
+        functions = {"matmul_2": pair(product).function}
+        if apart or pairs <= 0:
+            functions["gather"] = program.function()
         if odd:
             functions["single"] = last.function
     else:
@@ -186,12 +194,26 @@ def _window_kernel(
         + product_work
         + columns * PER_PIXEL
         + edges * edge
-        + (columns - edges) * (inner + PER_RUN * kh)
+        + (columns - edges - 2 * pairs) * (inner + PER_RUN * kh)
     )
+    if pairs > 0:
+        whole_step = unrolled(length // WORD)
+        abreast = gather_windows(part, whole_step)
+        functions["gather_2"] = abreast.function()
+        work += pairs * abreast.count({"run": kh, "word": kh * (length // WORD) // whole_step})
     work += PER_PIXEL * columns if context["part"] else 0
-    # The last column from which a window lies in the row as a whole.
-    farthest = (shape.in_cols * channels - length) // channels
     more = {
+        "abreast": pairs > 0,
+        "always": pairs > 0 and not apart and not odd,
+        "gathers": two and (apart or pairs <= 0),
+        "counts": pairs <= 0 or apart or odd or bool(context["part"]),
+        "inside_2": " && ".join(
+            [
+                *([f"pixel < {columns - 1}"] if odd else []),
+                *([f"first >= 0 && first <= {farthest - shape.stride}"] if apart else []),
+            ]
+        ),
+        "distance": shape.stride * channels,
         "two": two,
         "odd": odd,
         "alone": odd or not two,

@@ -38,7 +38,7 @@ Form = Literal["half", "bytes", "wide"]
 BLOCK = 4  # output channels
 WORD = 4  # activations
 MOST_UNROLLED = 8  # steps, or words
-MOST_COMPACT = 1  # the same, where text is dear
+MOST_SHORT = 1  # the same, where text is dear
 DIRECT_STRIDE_LIMIT = 4092  # bytes between two pixels that LDR can reach
 
 
@@ -50,12 +50,14 @@ class Product:
         form: of the weights.
         rescale: of the accumulators.
         channels, depth: padded to multiples of BLOCK and WORD.
+        short: text is dear.
     """
 
     form: Form
     rescale: Rescale
     channels: int
     depth: int
+    short: bool = False
 
     @property
     def blocks(self) -> int:
@@ -73,13 +75,16 @@ class Product:
         return self.depth // 2 * (4 if self.form == "wide" else 2)
 
 
-def make_product(weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int) -> Product:
+def make_product(
+    weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int, short: bool = False
+) -> Product:
     """How these kernels compute it.
 
     Args:
         weights: (channels, any), zero point subtracted.
         scaled: their sums.
         depth: of a channel's weights as they will be laid out.
+        short: text is dear.
     """
     m = weights.shape[0]
     form: Form = "wide" if weights.dtype == np.int16 else "half"
@@ -87,7 +92,7 @@ def make_product(weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int) 
         scaled.bounds[1::2].max(initial=0) >= 1 << 23 or _overflows(weights.reshape(m, -1))
     ):
         form = "bytes"
-    return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD)
+    return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD, short)
 
 
 def _overflows(weights: NDArray[np.integer[Any]]) -> bool:
@@ -156,9 +161,9 @@ def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
     return words(np.concatenate([starts, after], axis=1))
 
 
-def unrolled(count: int, compact: bool = False) -> int:
+def unrolled(count: int, short: bool = False) -> int:
     """The largest divisor of `count` that is not too much text."""
-    return max(d for d in range(1, (MOST_COMPACT if compact else MOST_UNROLLED) + 1) if count % d == 0)
+    return max(d for d in range(1, (MOST_SHORT if short else MOST_UNROLLED) + 1) if count % d == 0)
 
 
 # ---- text ------------------------------------------------------------------------------------------
@@ -169,7 +174,8 @@ def pair(product: Product, stride: int = 0) -> Routine:
     """Two pixels.
 
     The function is f(x, weights, parameters, out, out2, x_end, weights_end): x is scratch with the words of both
-    pixels in turn, or, where `stride` is the distance of the two pixels in bytes, their row.
+    pixels in turn, or, where `stride` is the distance of the two pixels in bytes, their row. "Compact" products of `tflm` take
+    2 zero + 1 behind them.
     """
     p = Program(
         "matmul_2",
@@ -178,9 +184,9 @@ def pair(product: Product, stride: int = 0) -> Routine:
             *(("x", "const int8_t *"), ("weights", "const int32_t *"), ("parameters", "const int32_t *")),
             *(("out", "int8_t *"), ("out2", "int8_t *"), ("x_end", "const int8_t *")),
             ("weights_end", "const int32_t *"),
+            *([("addend", "int32_t")] if product.rescale.packed else []),
         ],
     )
-    assert not product.rescale.packed
     acc = p.numbers("acc", (4, 5, 6, 7))
     acc2 = p.numbers("second", (8, 9, 10, 11))
     x, w = p.source("x", 0), p.source("w", 1)
@@ -192,6 +198,8 @@ def pair(product: Product, stride: int = 0) -> Routine:
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)
+        if product.rescale.packed:
+            _unpack(p, product, acc)
         for to, value in zip(acc2, acc, strict=True):
             p.move(to, value)
         p.put("parameters", start)
@@ -345,7 +353,7 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
     a, b = p.number("a", 2), p.number("b", 3)
     start = p.source("start", 12)
     p.get(w, "weights")
-    u = unrolled(words_per_row, product.rescale.compact)
+    u = unrolled(words_per_row, product.short)
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)

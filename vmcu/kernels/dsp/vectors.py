@@ -18,7 +18,7 @@ from vmcu.kernels.dsp.matmul import (
     run_order,
     single,
 )
-from vmcu.kernels.dsp.rescale import make_scaled
+from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -41,12 +41,21 @@ def vector_kernels(
         rows: of the input, all of one size.
         compact: in least flash.
     """
-    units, depth = weights.shape
-    scaled, run = make_scaled(weights, bias, requant, compact), depth // rows
-    if scaled is None or run < WORD:
+    fast, packed = make_scaled(weights, bias, requant), make_scaled(weights, bias, requant, compact=True)
+    if fast is None or packed is None or weights.shape[1] // rows < WORD:
         return ()
+    least = _kernel(weights, packed, rows, True)
+    if compact:
+        return (least,)
+    lean = (_kernel(weights, packed, rows, False),) if packed.rescale.packed else ()
+    return (_kernel(weights, fast, rows, False).with_leaner((*lean, least)),)
+
+
+def _kernel(weights: NDArray[np.integer[Any]], scaled: Scaled, rows: int, short: bool) -> Kernel:
+    units, depth = weights.shape
+    run = depth // rows
     order = run_order(run)
-    product = make_product(weights, scaled, rows * len(order))
+    product = make_product(weights, scaled, rows * len(order), short)
     one = single(product, run // WORD, run % WORD, rows)
     context = {
         **blocks_of(product, units),
@@ -55,19 +64,15 @@ def vector_kernels(
         "packed": scaled.rescale.packed,
         "addend": scaled.addend,
     }
-    return (
-        Kernel(
-            "vector_dsp",
-            context,
-            (
-                ConstArray(
-                    "weights",
-                    partial(pack_runs, weights.reshape(units, rows, run), order, product),
-                    "weights",
-                ),
-                ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
+    return Kernel(
+        "vector_dsp",
+        context,
+        (
+            ConstArray(
+                "weights", partial(pack_runs, weights.reshape(units, rows, run), order, product), "weights"
             ),
-            functions={"single": one.function},
-            instructions=one.instructions + AROUND * (1 + (units % BLOCK > 0)),
+            ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
         ),
+        functions={"single": one.function},
+        instructions=one.instructions + AROUND * (1 + (units % BLOCK > 0)),
     )

@@ -30,7 +30,7 @@ from vmcu.kernels.dsp.matmul import (
     single,
     unrolled,
 )
-from vmcu.kernels.dsp.rescale import make_scaled
+from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -93,10 +93,32 @@ def window_kernels(
         pad_value: content of the padding.
         compact: the one that takes least flash.
     """
-    m, kh, kw, channels = weights.shape
-    scaled = make_scaled(weights, bias, requant, compact)
-    if scaled is None:
+    fast = make_scaled(weights, bias, requant)
+    if fast is None:
         return ()
+
+    def offered(scaled: Scaled, short: bool) -> tuple[Kernel, ...]:
+        return _kernels(weights, scaled, where, stride, pad_value, uses_row, short)
+
+    packed = make_scaled(weights, bias, requant, compact=True) or fast
+    least = offered(packed, True)
+    if compact:
+        return least
+    lean = offered(packed, False) if packed.rescale.packed else ()
+    return tuple(k.with_leaner((*lean, *least)) for k in offered(fast, False))
+
+
+def _kernels(
+    weights: NDArray[np.integer[Any]],
+    scaled: Scaled,
+    where: Mapping[str, object],
+    stride: int,
+    pad_value: int,
+    uses_row: bool,
+    short: bool,
+) -> tuple[Kernel, ...]:
+    """With one way to keep the parameters."""
+    m, kh, kw, channels = weights.shape
     shape = Shape(
         kh,
         kw,
@@ -109,7 +131,7 @@ def window_kernels(
     )
     length = max(shape.run, WORD)
     order = [i if i < shape.run else -1 for i in run_order(length)]
-    product = make_product(weights, scaled, kh * len(order))
+    product = make_product(weights, scaled, kh * len(order), short)
     runs = np.pad(weights.reshape(m, kh, -1), ((0, 0), (0, 0), (0, length - shape.run)))
     constants = (
         ConstArray("weights", partial(pack_runs, runs, order, product), "weights"),
@@ -126,7 +148,7 @@ def window_kernels(
         "packed": scaled.rescale.packed,
         "addend": scaled.addend,
     }
-    if compact:
+    if short:
         return (_window_kernel(shape, product, context, constants, pad_value, uses_row, False),)
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:

@@ -37,7 +37,12 @@ from vmcu.targets import load_target
 from vmcu.toolchain import build, build_host, find_compiler
 
 CORES = {"cortex-m0plus": "armv6-m", "cortex-m3": "armv7-m", "cortex-m4": "armv7e-m"}
-CHOICES = {"fastest": inf, "least": 0.0, "compact": inf, "lean": inf}  # limits of working memory, in lower bounds
+CHOICES = {
+    "fastest": inf,
+    "least": 0.0,
+    "compact": inf,
+    "lean": inf,
+}  # limits of working memory, in lower bounds
 PLACES = [
     ("cortex-m0plus", "fastest"),
     ("cortex-m3", "fastest"),

@@ -139,7 +139,7 @@ class _Printer:
             tuple(f"{op.kind} {op.name}" for op in self.ops),
             weights_bytes,
             tables_bytes,
-            "-Os" if self.graph.compact else "-O3",
+            "-Os" if self.graph.compact or self.plan.schedule.small_c else "-O3",
         )
 
     # ---- constants -------------------------------------------------------------------------------

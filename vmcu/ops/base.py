@@ -6,8 +6,8 @@ the frozen operator class with its integer reference, its access function and it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -172,7 +172,7 @@ class Kernel:
         functions: what the template calls, by the word it prints for the name.
         instructions: exact or estimated instructions of one task; None where only measurements tell
             (`vmcu/planning/cost.py`).
-        leaner: the same in less flash, with no more scratch, each slower than the one before.
+        make_leaner: lists kernels that do the same in less flash, from fast to small; asked only where flash is short.
     """
 
     template: str
@@ -185,11 +185,13 @@ class Kernel:
     scratch_bytes: int = 0
     functions: Mapping[str, Function] = field(default_factory=dict)
     instructions: int | None = None
-    leaner: tuple[Kernel, ...] = field(default=(), compare=False)
+    make_leaner: Callable[[], tuple[Kernel, ...]] | None = field(default=None, compare=False)
 
-    def with_leaner(self, others: Iterable[Kernel]) -> Kernel:
-        """With those of the others that need no more scratch."""
-        return replace(self, leaner=tuple(k for k in others if k.scratch_bytes <= self.scratch_bytes))
+    @property
+    def leaner(self) -> tuple[Kernel, ...]:
+        """Those that do the same in less flash, with no more scratch."""
+        listed = self.make_leaner() if self.make_leaner else ()
+        return tuple(k for k in listed if k.scratch_bytes <= self.scratch_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

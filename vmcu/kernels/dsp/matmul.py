@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +39,7 @@ Form = Literal["half", "bytes", "wide"]
 BLOCK = 4  # output channels
 WORD = 4  # activations
 MOST_UNROLLED = 8  # steps, or words
-MOST_SHORT = 1  # the same, where text is dear
+SHARED, SHORT = 4, 1  # the same, where text is dear, and where it is dearest
 DIRECT_STRIDE_LIMIT = 4092  # bytes between two pixels that LDR can reach
 
 
@@ -50,14 +51,14 @@ class Product:
         form: of the weights.
         rescale: of the accumulators.
         channels, depth: padded to multiples of BLOCK and WORD.
-        short: text is dear.
+        unrolled: steps or words in the body of a loop, see `unrolled`.
     """
 
     form: Form
     rescale: Rescale
     channels: int
     depth: int
-    short: bool = False
+    unrolled: int = 0
 
     @property
     def blocks(self) -> int:
@@ -75,16 +76,14 @@ class Product:
         return self.depth // 2 * (4 if self.form == "wide" else 2)
 
 
-def make_product(
-    weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int, short: bool = False
-) -> Product:
+def make_product(weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int, unrolled: int = 0) -> Product:
     """How these kernels compute it.
 
     Args:
         weights: (channels, any), zero point subtracted.
         scaled: their sums.
         depth: of a channel's weights as they will be laid out.
-        short: text is dear.
+        unrolled: see there.
     """
     m = weights.shape[0]
     form: Form = "wide" if weights.dtype == np.int16 else "half"
@@ -92,7 +91,7 @@ def make_product(
         scaled.bounds[1::2].max(initial=0) >= 1 << 23 or _overflows(weights.reshape(m, -1))
     ):
         form = "bytes"
-    return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD, short)
+    return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD, unrolled)
 
 
 def _overflows(weights: NDArray[np.integer[Any]]) -> bool:
@@ -161,9 +160,13 @@ def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
     return words(np.concatenate([starts, after], axis=1))
 
 
-def unrolled(count: int, short: bool = False) -> int:
-    """The largest divisor of `count` that is not too much text."""
-    return max(d for d in range(1, (MOST_SHORT if short else MOST_UNROLLED) + 1) if count % d == 0)
+def unrolled(count: int, given: int = 0) -> int:
+    """How much text a loop of `count` trips has: a divisor.
+
+    Args:
+        given: 0: the largest that is not too much; else what it has in common with this, so that counts share text.
+    """
+    return gcd(count, given) if given else max(d for d in range(1, MOST_UNROLLED + 1) if count % d == 0)
 
 
 # ---- text ------------------------------------------------------------------------------------------
@@ -194,7 +197,7 @@ def pair(product: Product, stride: int = 0) -> Routine:
     start = p.source("start", 12)
     p.get(w, "weights")
     steps = product.depth // 2
-    u = unrolled(steps // 2) * 2 if stride else unrolled(steps)
+    u = 2 * unrolled(steps // 2, product.unrolled // 2) if stride else unrolled(steps, product.unrolled)
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)
@@ -353,7 +356,7 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
     a, b = p.number("a", 2), p.number("b", 3)
     start = p.source("start", 12)
     p.get(w, "weights")
-    u = unrolled(words_per_row, product.short)
+    u = unrolled(words_per_row, product.unrolled)
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)
@@ -487,28 +490,32 @@ def gather(part: int, step: int) -> Program:
 
 
 @lru_cache(maxsize=64)
-def gather_pair(depth: int, distance: int) -> Routine:
-    """Two neighbouring pixels as halfwords, word by word in turn, as `pair` reads them.
+def gather_pair(depth: int, given: int = 0) -> Routine:
+    """Two pixels as halfwords, word by word in turn, as `pair` reads them.
 
-    The function is f(x, to, x_end).
+    The function is f(x, to, x_end, x2).
 
     Args:
         depth: bytes of a pixel, a multiple of WORD.
-        distance: of the two.
+        given: see `unrolled`.
     """
     p = Program(
         "gather_2",
-        [f"Two pixels, {distance} bytes apart, as halfwords in turn."],
-        [("x", "const int8_t *"), ("to", "int8_t *"), ("x_end", "const int8_t *")],
+        ["Two pixels as halfwords in turn."],
+        [
+            *(("x", "const int8_t *"), ("to", "int8_t *"), ("x_end", "const int8_t *")),
+            ("x2", "const int8_t *"),
+        ],
     )
-    x, to, end = p.source("from", 0), p.target("dest", 1), p.source("end", 2)
+    x, to, end, y = p.source("from", 0), p.target("dest", 1), p.source("end", 2), p.source("from2", 3)
     a, b, c, d = p.numbers("v", (4, 5, 6, 7))
     p.get(x, "x")
     p.get(to, "to")
     p.get(end, "x_end")
-    u = unrolled(depth // WORD)
+    p.get(y, "x2")
+    u = unrolled(depth // WORD, given)
     with p.until("word", x, end), p.repeat(u):
-        p.load(b, x, offset=distance)
+        p.load(b, y, step=WORD)
         p.load(a, x, step=WORD)
         p.widen(c, a)
         p.widen(d, b)

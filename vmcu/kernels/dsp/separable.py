@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -56,26 +57,32 @@ def depthwise_kernels(
     if int(np.abs(weights.astype(np.int64)).max()) << fast.rescale.pre >= 1 << 15:
         return ()  # they are shifted ahead
     narrow = weights.dtype == np.int8  # taps are read from bytes
-    packed = make_scaled(weights, bias, requant, compact=True) or fast
-    least: tuple[Kernel, ...] = ()
-    if narrow:
-        least = (
-            _taps(weights, packed if kh * kw <= MOST_PACKED_TAPS else fast, where, pad_value, uses_row, True),
-        )
+    arguments = (where, pad_value, uses_row)
+
+    def offered(scaled: Scaled) -> list[Kernel]:
+        if uses_row or where["dilation"] != 1:
+            return []
+        found = [*_sliding(weights, scaled, where, stride, pad_value)]
+        if where["tiles"] == 1:
+            found += _planes(weights, scaled, where, stride, pad, pad_value)
+        return sorted(found, key=_cost)
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        packed = make_scaled(weights, bias, requant, compact=True) or fast
+        lean = offered(packed) if packed.rescale.compact and narrow else []
+        near = packed if kh * kw <= MOST_PACKED_TAPS else fast
+        return (*lean, _taps(weights, near, *arguments, short=True)) if narrow else ()
+
     if compact:
-        return least
-    found = [_taps(weights, fast, where, pad_value, uses_row, False)] if narrow else []
-    lean: list[Kernel] = []
-    if not uses_row and where["dilation"] == 1:
-        for scaled in (fast, packed) if packed.rescale.compact and narrow else (fast,):
-            to = found if scaled is fast else lean
-            to += _sliding(weights, scaled, where, stride, pad_value)
-            if where["tiles"] == 1:
-                to += _planes(weights, scaled, where, stride, pad, pad_value)
-    for kernels in (found, lean):
-        kernels.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
+        return leaner()[-1:]
+    found = sorted([*([_taps(weights, fast, *arguments)] if narrow else []), *offered(fast)], key=_cost)
     best = [k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i])]
-    return tuple(k.with_leaner((*lean, *least)) for k in best)
+    return tuple(replace(k, make_leaner=leaner) for k in best)
+
+
+def _cost(kernel: Kernel) -> tuple[int, int]:
+    return kernel.instructions or 0, kernel.scratch_bytes
 
 
 def _taps(
@@ -84,7 +91,7 @@ def _taps(
     where: Mapping[str, object],
     pad_value: int,
     uses_row: bool,
-    short: bool,
+    short: bool = False,
 ) -> Kernel:
     """The kernel that goes tap by tap."""
     channels, kh, kw = weights.shape

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.matmul import (
     BLOCK,
+    SHARED,
+    SHORT,
     WORD,
     blocks_of,
     make_product,
@@ -44,18 +47,21 @@ def vector_kernels(
     fast, packed = make_scaled(weights, bias, requant), make_scaled(weights, bias, requant, compact=True)
     if fast is None or packed is None or weights.shape[1] // rows < WORD:
         return ()
-    least = _kernel(weights, packed, rows, True)
     if compact:
-        return (least,)
-    lean = (_kernel(weights, packed, rows, False),) if packed.rescale.packed else ()
-    return (_kernel(weights, fast, rows, False).with_leaner((*lean, least)),)
+        return (_kernel(weights, packed, rows, SHORT),)
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        return tuple(_kernel(weights, packed, rows, u) for u in (0, SHARED, SHORT))
+
+    return (replace(_kernel(weights, fast, rows, 0), make_leaner=leaner),)
 
 
-def _kernel(weights: NDArray[np.integer[Any]], scaled: Scaled, rows: int, short: bool) -> Kernel:
+def _kernel(weights: NDArray[np.integer[Any]], scaled: Scaled, rows: int, unrolled: int) -> Kernel:
     units, depth = weights.shape
     run = depth // rows
     order = run_order(run)
-    product = make_product(weights, scaled, rows * len(order), short)
+    product = make_product(weights, scaled, rows * len(order), unrolled)
     one = single(product, run // WORD, run % WORD, rows)
     context = {
         **blocks_of(product, units),

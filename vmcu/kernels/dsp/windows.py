@@ -7,8 +7,8 @@ reaches beyond the row, or over tiles, its taps are runs of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import gcd
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.matmul import (
     DIRECT_STRIDE_LIMIT,
+    SHARED,
+    SHORT,
     WORD,
     Product,
     blocks_of,
@@ -97,15 +99,21 @@ def window_kernels(
     if fast is None:
         return ()
 
-    def offered(scaled: Scaled, short: bool) -> tuple[Kernel, ...]:
-        return _kernels(weights, scaled, where, stride, pad_value, uses_row, short)
+    def offered(scaled: Scaled, unrolled: int) -> tuple[Kernel, ...]:
+        return _kernels(weights, scaled, where, stride, pad_value, uses_row, unrolled)
 
-    packed = make_scaled(weights, bias, requant, compact=True) or fast
-    least = offered(packed, True)
-    if compact:
-        return least
-    lean = offered(packed, False) if packed.rescale.packed else ()
-    return tuple(k.with_leaner((*lean, *least)) for k in offered(fast, False))
+    def least() -> tuple[Kernel, ...]:
+        return offered(make_scaled(weights, bias, requant, compact=True) or fast, SHORT)
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        packed = make_scaled(weights, bias, requant, compact=True)
+        lean = offered(fast, SHARED)
+        if packed and packed.rescale.packed:
+            lean += offered(packed, 0) + offered(packed, SHARED)
+        return (*lean, *least())
+
+    return least() if compact else tuple(replace(k, make_leaner=leaner) for k in offered(fast, 0))
 
 
 def _kernels(
@@ -115,7 +123,7 @@ def _kernels(
     stride: int,
     pad_value: int,
     uses_row: bool,
-    short: bool,
+    unrolled: int,
 ) -> tuple[Kernel, ...]:
     """With one way to keep the parameters."""
     m, kh, kw, channels = weights.shape
@@ -131,7 +139,7 @@ def _kernels(
     )
     length = max(shape.run, WORD)
     order = [i if i < shape.run else -1 for i in run_order(length)]
-    product = make_product(weights, scaled, kh * len(order), short)
+    product = make_product(weights, scaled, kh * len(order), unrolled)
     runs = np.pad(weights.reshape(m, kh, -1), ((0, 0), (0, 0), (0, length - shape.run)))
     constants = (
         ConstArray("weights", partial(pack_runs, runs, order, product), "weights"),
@@ -148,7 +156,7 @@ def _kernels(
         "packed": scaled.rescale.packed,
         "addend": scaled.addend,
     }
-    if short:
+    if unrolled == SHORT:
         return (_window_kernel(shape, product, context, constants, pad_value, uses_row, False),)
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
@@ -188,7 +196,7 @@ def _window_kernel(
     edges = columns if shape.scattered else min(shape.edges + (shape.run < WORD), columns)
     apart_runs = kh * kw if by_taps else kh
     if two:
-        step = unrolled(words)
+        step = unrolled(words, product.unrolled)
         program = gather(part, step)
         inner, edge = (
             program.count({"run": r, "word": kh * (length // WORD) // step}) for r in (kh, apart_runs)
@@ -262,7 +270,8 @@ def _pixel_kernels(
     around = 2 * PER_PIXEL if context["part"] else PER_PIXEL
     alone = odd * (one.instructions + around)
     if distance <= DIRECT_STRIDE_LIMIT:
-        gathered, two, straight = gather_pair(product.depth, distance), pair(product), pair(product, distance)
+        gathered = gather_pair(product.depth, product.unrolled)
+        two, straight = pair(product), pair(product, distance)
         pairs = shape.out_cols // 2
         ahead, during = ((gathered, two), 4 * product.depth), ((straight,), 0)
         for routines, scratch in (ahead, during) if pairs else (during,):
@@ -272,7 +281,7 @@ def _pixel_kernels(
             found.append(
                 Kernel(
                     "pixel_dsp",
-                    {**context, "direct": not scratch},
+                    {**context, "direct": not scratch, "distance": distance},
                     constants,
                     pad_value=pad_value,  # of rows
                     uses_row=uses_row,

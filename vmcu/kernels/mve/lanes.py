@@ -31,6 +31,7 @@ from vmcu.quant.requantise import Requant
 
 CHANNELS = 16  # of a block
 MOST_UNROLLED = 8  # taps
+MANY_TAPS = 16  # whose pointers are listed in a loop over rows
 PER_TAP, PER_PIXEL = 8, 25  # instructions of the C around the routine
 
 
@@ -80,6 +81,7 @@ def lane_kernels(
         "channels": m,
         "kernel_h": kh,
         "taps": kh * kw,
+        "many": kh * kw > MANY_TAPS,
         "whole": whole * CHANNELS * kh * kw,
         "zero_point": rescale.zero_point,
     }

@@ -110,7 +110,7 @@ def compile_graph(
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
     wanted = stream_outputs(stream_inputs(replace(graph, tuning=tuning), streamed), streamed_outputs)
-    candidates = list_candidates(wanted, core, allow_recompute, optimise == "size")
+    candidates = list_candidates(wanted, core, allow_recompute, optimise)
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
     return compile_choice(
         Choice(optimise, choose(candidates, optimise, limit), candidates, allow_recompute), name

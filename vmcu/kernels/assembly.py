@@ -296,6 +296,10 @@ class Program:
             f"pkhtb {to.asm}, {b.asm}, {a.asm}, asr #16", f"{to.name} = vmcu_highs({a.name}, {b.name});"
         )
 
+    def add_halves(self, to: Reg, a: Reg, b: Reg) -> None:
+        """to = a + b, both halfwords on their own."""
+        self._add(f"sadd16 {to.asm}, {a.asm}, {b.asm}", f"{to.name} = vmcu_sadd16({a.name}, {b.name});")
+
     def dot(self, acc: Reg, a: Reg, b: Reg, start: Reg | None = None) -> None:
         """acc = start + a.low * b.low + a.high * b.high; without a start, acc is one."""
         start = start or acc

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import Any, Literal
 
 import numpy as np
@@ -42,7 +43,7 @@ BLOCK = 4  # output channels
 WORD = 4  # activations
 HIGHS = ("high", "high3")  # variables of "folded": the sums of channels 1 and 3
 MOST_UNROLLED = 8  # steps, or words
-MOST_COMPACT = 1  # the same, where text is dear
+SHARED, SHORT = 4, 1  # the same, where text is dear, and where it is dearest
 MOST_FOLDS = 8  # parts of a run
 MOST_HIGH = 1 << 23  # the sum of the upper of two channels that share a halfword stays below
 DIRECT_STRIDE_LIMIT = 4092  # bytes between two pixels that LDR can reach
@@ -56,12 +57,14 @@ class Product:
         form: of the weights.
         rescale: of the accumulators.
         channels, depth: padded to multiples of BLOCK and WORD.
+        unrolled: steps or words in the body of a loop, see `unrolled`.
     """
 
     form: Form
     rescale: Rescale
     channels: int
     depth: int
+    unrolled: int = 0
 
     @property
     def blocks(self) -> int:
@@ -92,7 +95,7 @@ class Product:
 
 
 def make_product(
-    weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int, folds: bool = False
+    weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int, unrolled: int = 0, folds: bool = False
 ) -> Product:
     """How these kernels compute it.
 
@@ -100,6 +103,7 @@ def make_product(
         weights: (channels, any), zero point subtracted.
         scaled: their sums.
         depth: of a channel's weights as they will be laid out.
+        unrolled: see there.
         folds: "folded" may be chosen: `fold` has said that its runs are short enough.
     """
     m = weights.shape[0]
@@ -111,7 +115,7 @@ def make_product(
             form = "half"
         else:
             form = "folded" if folds else "bytes"
-    return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD)
+    return Product(form, scaled.rescale, -(-m // BLOCK) * BLOCK, -(-depth // WORD) * WORD, unrolled)
 
 
 def _fits(scaled: Scaled) -> bool:
@@ -208,9 +212,13 @@ def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
     return words(np.concatenate([starts, after], axis=1))
 
 
-def unrolled(count: int, compact: bool = False) -> int:
-    """The largest divisor of `count` that is not too much text."""
-    return max(d for d in range(1, (MOST_COMPACT if compact else MOST_UNROLLED) + 1) if count % d == 0)
+def unrolled(count: int, given: int = 0) -> int:
+    """How much text a loop of `count` trips has: a divisor.
+
+    Args:
+        given: 0: the largest that is not too much; else what it has in common with this, so that counts share text.
+    """
+    return gcd(count, given) if given else max(d for d in range(1, MOST_UNROLLED + 1) if count % d == 0)
 
 
 # ---- text ------------------------------------------------------------------------------------------
@@ -221,7 +229,8 @@ def pair(product: Product, stride: int = 0) -> Routine:
     """Two pixels.
 
     The function is f(x, weights, parameters, out, out2, x_end, weights_end): x is scratch with the words of both
-    pixels in turn, or, where `stride` is the distance of the two pixels in bytes, their row.
+    pixels in turn, or, where `stride` is the distance of the two pixels in bytes, their row. "Compact" products of `tflm` take
+    2 zero + 1 behind them.
     """
     p = Program(
         "matmul_2",
@@ -230,9 +239,9 @@ def pair(product: Product, stride: int = 0) -> Routine:
             *(("x", "const int8_t *"), ("weights", "const int32_t *"), ("parameters", "const int32_t *")),
             *(("out", "int8_t *"), ("out2", "int8_t *"), ("x_end", "const int8_t *")),
             ("weights_end", "const int32_t *"),
+            *([("addend", "int32_t")] if product.rescale.packed else []),
         ],
     )
-    assert not product.rescale.packed
     acc = p.numbers("acc", (4, 5, 6, 7))
     acc2 = p.numbers("second", (8, 9, 10, 11))
     x, w = p.source("x", 0), p.source("w", 1)
@@ -240,11 +249,13 @@ def pair(product: Product, stride: int = 0) -> Routine:
     start = p.source("start", 12)
     p.get(w, "weights")
     steps = product.depth // 2
-    u = unrolled(steps // 2) * 2 if stride else unrolled(steps)
-    at_once = u == steps and not stride
+    u = 2 * unrolled(steps // 2, product.unrolled // 2) if stride else unrolled(steps, product.unrolled)
+    at_once = u == steps and not stride and not product.unrolled
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)
+        if product.rescale.packed:
+            _unpack(p, product, acc)
         p.put("parameters", start)
         p.get(x, "x")
         if at_once:
@@ -434,7 +445,7 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
     a, b = p.number("a", 2), p.number("b", 3)
     start = p.source("start", 12)
     p.get(w, "weights")
-    u = unrolled(words_per_row, product.rescale.compact)
+    u = unrolled(words_per_row, product.unrolled)
     with p.until("block", w, "weights_end", p.source("end", 2)):
         p.get(start, "parameters")
         p.load_all(acc, start)
@@ -640,28 +651,32 @@ def gather_windows(part: int, step: int) -> Program:
 
 
 @lru_cache(maxsize=64)
-def gather_pair(depth: int, distance: int) -> Routine:
-    """Two neighbouring pixels as halfwords, word by word in turn, as `pair` reads them.
+def gather_pair(depth: int, given: int = 0) -> Routine:
+    """Two pixels as halfwords, word by word in turn, as `pair` reads them.
 
-    The function is f(x, to, x_end).
+    The function is f(x, to, x_end, x2).
 
     Args:
         depth: bytes of a pixel, a multiple of WORD.
-        distance: of the two.
+        given: see `unrolled`.
     """
     p = Program(
         "gather_2",
-        [f"Two pixels, {distance} bytes apart, as halfwords in turn."],
-        [("x", "const int8_t *"), ("to", "int8_t *"), ("x_end", "const int8_t *")],
+        ["Two pixels as halfwords in turn."],
+        [
+            *(("x", "const int8_t *"), ("to", "int8_t *"), ("x_end", "const int8_t *")),
+            ("x2", "const int8_t *"),
+        ],
     )
-    x, to, end = p.source("from", 0), p.target("dest", 1), p.source("end", 2)
+    x, to, end, y = p.source("from", 0), p.target("dest", 1), p.source("end", 2), p.source("from2", 3)
     a, b, c, d = p.numbers("v", (4, 5, 6, 7))
     p.get(x, "x")
     p.get(to, "to")
     p.get(end, "x_end")
-    u = unrolled(depth // WORD)
+    p.get(y, "x2")
+    u = unrolled(depth // WORD, given)
     with p.until("word", x, end), p.repeat(u):
-        p.load(b, x, offset=distance)
+        p.load(b, y, step=WORD)
         p.load(a, x, step=WORD)
         p.widen(c, a)
         p.widen(d, b)

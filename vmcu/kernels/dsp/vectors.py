@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.matmul import (
     BLOCK,
+    SHARED,
+    SHORT,
     WORD,
     blocks_of,
     fold,
@@ -20,7 +22,7 @@ from vmcu.kernels.dsp.matmul import (
     run_order,
     single,
 )
-from vmcu.kernels.dsp.rescale import make_scaled
+from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -43,12 +45,23 @@ def vector_kernels(
         rows: of the input, all of one size.
         compact: in least flash.
     """
-    units, depth = weights.shape
-    scaled = make_scaled(weights, bias, requant, compact)
-    if scaled is None or depth // rows < WORD:
+    fast, packed = make_scaled(weights, bias, requant), make_scaled(weights, bias, requant, compact=True)
+    if fast is None or packed is None or weights.shape[1] // rows < WORD:
         return ()
+    if compact:
+        return (_kernel(weights, packed, rows, SHORT),)
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        return tuple(_kernel(weights, packed, rows, u) for u in (0, SHARED, SHORT))
+
+    return (replace(_kernel(weights, fast, rows, 0), make_leaner=leaner),)
+
+
+def _kernel(weights: NDArray[np.integer[Any]], scaled: Scaled, rows: int, unrolled: int) -> Kernel:
+    units, depth = weights.shape
     parts = fold(weights.reshape(units, rows, -1), scaled)
-    product = make_product(weights, scaled, depth, folds=parts > 0)
+    product = make_product(weights, scaled, depth, unrolled, folds=parts > 0)
     if product.form != "folded":
         parts = 1
     runs = rows * parts
@@ -69,21 +82,17 @@ def vector_kernels(
             *([0, 0] if product.form == "folded" else []),
         ],
     }
-    return (
-        Kernel(
-            "vector_dsp",
-            context,
-            (
-                ConstArray(
-                    "weights",
-                    partial(pack_runs, weights.reshape(units, runs, run), order, product),
-                    "weights",
-                ),
-                ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
+    return Kernel(
+        "vector_dsp",
+        context,
+        (
+            ConstArray(
+                "weights", partial(pack_runs, weights.reshape(units, runs, run), order, product), "weights"
             ),
-            functions={"single": one.function},
-            instructions=one.instructions
-            + AROUND * (1 + (units % BLOCK > 0))
-            + (PER_PART * runs if parts > 1 else 0),
+            ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
         ),
+        functions={"single": one.function},
+        instructions=one.instructions
+        + AROUND * (1 + (units % BLOCK > 0))
+        + (PER_PART * runs if parts > 1 else 0),
     )

@@ -7,8 +7,8 @@ reaches beyond the row, or over tiles, its taps are runs of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import gcd
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.matmul import (
     DIRECT_STRIDE_LIMIT,
+    SHARED,
+    SHORT,
     WORD,
     Product,
     blocks_of,
@@ -31,7 +33,7 @@ from vmcu.kernels.dsp.matmul import (
     single,
     unrolled,
 )
-from vmcu.kernels.dsp.rescale import make_scaled
+from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -94,10 +96,38 @@ def window_kernels(
         pad_value: content of the padding.
         compact: the one that takes least flash.
     """
-    m, kh, kw, channels = weights.shape
-    scaled = make_scaled(weights, bias, requant, compact)
-    if scaled is None:
+    fast = make_scaled(weights, bias, requant)
+    if fast is None:
         return ()
+
+    def offered(scaled: Scaled, unrolled: int) -> tuple[Kernel, ...]:
+        return _kernels(weights, scaled, where, stride, pad_value, uses_row, unrolled)
+
+    def least() -> tuple[Kernel, ...]:
+        return offered(make_scaled(weights, bias, requant, compact=True) or fast, SHORT)
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        packed = make_scaled(weights, bias, requant, compact=True)
+        lean = offered(fast, SHARED)
+        if packed and packed.rescale.packed:
+            lean += offered(packed, 0) + offered(packed, SHARED)
+        return (*lean, *least())
+
+    return least() if compact else tuple(replace(k, make_leaner=leaner) for k in offered(fast, 0))
+
+
+def _kernels(
+    weights: NDArray[np.integer[Any]],
+    scaled: Scaled,
+    where: Mapping[str, object],
+    stride: int,
+    pad_value: int,
+    uses_row: bool,
+    unrolled: int,
+) -> tuple[Kernel, ...]:
+    """With one way to keep the parameters."""
+    m, kh, kw, channels = weights.shape
     shape = Shape(
         kh,
         kw,
@@ -110,7 +140,7 @@ def window_kernels(
     )
     length = max(shape.run, WORD)
     order = [i if i < shape.run else -1 for i in run_order(length)]
-    product = make_product(weights, scaled, kh * len(order))
+    product = make_product(weights, scaled, kh * len(order), unrolled)
     runs = np.pad(weights.reshape(m, kh, -1), ((0, 0), (0, 0), (0, length - shape.run)))
     constants = (
         ConstArray("weights", partial(pack_runs, runs, order, product), "weights"),
@@ -127,7 +157,7 @@ def window_kernels(
         "packed": scaled.rescale.packed,
         "addend": scaled.addend,
     }
-    if compact:
+    if unrolled == SHORT:
         return (_window_kernel(shape, product, context, constants, pad_value, uses_row, False),)
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
@@ -166,13 +196,13 @@ def _window_kernel(
     columns, odd = shape.out_cols, two and shape.out_cols % 2 == 1
     edges = columns if shape.scattered else min(shape.edges + (shape.run < WORD), columns)
     apart_runs = kh * kw if by_taps else kh
-    # The last column from which a window lies in the row as a whole, and the pairs of windows that do.
+    # The last column from which a window lies in the row as a whole, and the pairs of windows that do; one more text.
     farthest = (shape.in_cols * channels - length) // channels
     pairs = 0
-    if two and not shape.scattered and farthest >= shape.stride:
+    if two and not product.unrolled and not shape.scattered and farthest >= shape.stride:
         pairs = (columns - odd) // 2 - -(-edges // 2)
     if two:
-        step = unrolled(words)
+        step = unrolled(words, product.unrolled)
         program = gather(part, step)
         inner, edge = (
             program.count({"run": r, "word": kh * (length // WORD) // step}) for r in (kh, apart_runs)
@@ -262,7 +292,8 @@ def _pixel_kernels(
     around = 2 * PER_PIXEL if context["part"] else PER_PIXEL
     alone = odd * (one.instructions + around)
     if distance <= DIRECT_STRIDE_LIMIT:
-        gathered, two, straight = gather_pair(product.depth, distance), pair(product), pair(product, distance)
+        gathered = gather_pair(product.depth, product.unrolled)
+        two, straight = pair(product), pair(product, distance)
         pairs = shape.out_cols // 2
         ahead, during = ((gathered, two), 4 * product.depth), ((straight,), 0)
         for routines, scratch in (ahead, during) if pairs else (during,):
@@ -272,7 +303,7 @@ def _pixel_kernels(
             found.append(
                 Kernel(
                     "pixel_dsp",
-                    {**context, "direct": not scratch},
+                    {**context, "direct": not scratch, "distance": distance},
                     constants,
                     pad_value=pad_value,  # of rows
                     uses_row=uses_row,

@@ -16,7 +16,7 @@ from typing import Literal
 from vmcu.errors import internal
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
-from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
+from vmcu.planning.cost import DEFAULT_COMPILER, DEFAULT_CORE, estimate, executed_macs
 from vmcu.planning.flash import within_flash
 from vmcu.planning.kernels import kernel_choices
 from vmcu.planning.stripping import is_stripped, recomputed, stripped
@@ -78,17 +78,18 @@ class Candidate:
     Attributes:
         name: of the generator.
         schedule: the order of tasks.
-        core: whose instructions are estimated.
+        core, compiler: whose instructions are estimated.
     """
 
     name: str
     schedule: Schedule
     core: str = DEFAULT_CORE
+    compiler: str = DEFAULT_COMPILER
 
     @cached_property
     def instructions(self) -> int:
         """Estimated instructions of one inference."""
-        return estimate(self.schedule, self.core)
+        return estimate(self.schedule, self.core, self.compiler)
 
     @cached_property
     def macs(self) -> int:
@@ -146,6 +147,7 @@ def list_candidates(
     core: str = DEFAULT_CORE,
     allow_recompute: float = 1.0,
     optimise: Optimise = "ram",
+    compiler: str = DEFAULT_COMPILER,
 ) -> tuple[Candidate, ...]:
     """Every schedule of every generator, each with several choices of kernels, none of them placed.
 
@@ -155,6 +157,7 @@ def list_candidates(
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's; at 1 nothing is
             computed twice.
         optimise: the wish; "size": only kernels that take least flash.
+        compiler: "gcc" or "zig", whose instructions are estimated.
     """
     graph = replace(graph, isa=load_target(core).isa, compact=optimise == "size")
     slower = SLOWER_FOR_FLASH if optimise == "speed" else inf
@@ -163,7 +166,7 @@ def list_candidates(
     for name, generator in GENERATORS:
         made = list(generator(graph, listed, allow_recompute))
         found += [
-            Candidate(name, within_flash(one, slower), core)
+            Candidate(name, within_flash(one, slower), core, compiler)
             for schedule in made
             for one in kernel_choices(schedule)
         ]

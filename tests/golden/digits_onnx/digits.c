@@ -359,7 +359,7 @@ static void slide_1(
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, k0, k1, k2, k3, k4, channel;
-    int32_t a, b, m, addend;
+    int32_t a, b, m, plus;
     const int8_t *x0, *x1, *x2, *w;
     int8_t *to;
     const int8_t *const *table;
@@ -412,8 +412,8 @@ static void slide_1(
         acc0 = vmcu_smlabt(b, k4, acc0);
         acc1 = vmcu_smlad(a, k1, acc1);
         acc1 = vmcu_smlabt(b, k3, acc1);
-        m = multiplier_; addend = add_;
-        acc0 = vmcu_smmla(acc0, m, addend);
+        m = multiplier_; plus = add_;
+        acc0 = vmcu_smmla(acc0, m, plus);
         acc0 = vmcu_ssat8(acc0, 5);
         vmcu_store_byte(to, acc0); to += 4;
         table = in_;
@@ -430,8 +430,8 @@ static void slide_1(
         b = *x2; x2 += 4;
         acc1 = vmcu_smlad(a, k2, acc1);
         acc1 = vmcu_smlabt(b, k4, acc1);
-        m = multiplier_; addend = add_;
-        acc1 = vmcu_smmla(acc1, m, addend);
+        m = multiplier_; plus = add_;
+        acc1 = vmcu_smmla(acc1, m, plus);
         acc1 = vmcu_ssat8(acc1, 5);
         vmcu_store_byte(to, acc1); to += 4;
         to -= 7;

@@ -392,7 +392,7 @@ static void slide_1(
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, k0, k1, k2, k3, k4;
-    int32_t channel, a, b, m, addend;
+    int32_t channel, a, b, m, plus;
     const int8_t *x0, *x1, *x2, *w;
     int8_t *to;
     const int8_t *const *table;
@@ -446,9 +446,9 @@ static void slide_1(
         acc0 = vmcu_smlabt(b, k4, acc0);
         acc1 = vmcu_smlad(a, k1, acc1);
         acc1 = vmcu_smlabt(b, k3, acc1);
-        m = multiplier_; addend = add_;
-        addend = vmcu_add(addend, acc0 >> 31);
-        acc0 = vmcu_smmlar(acc0, m, addend);
+        m = multiplier_; plus = add_;
+        plus = vmcu_add(plus, acc0 >> 31);
+        acc0 = vmcu_smmlar(acc0, m, plus);
         acc0 = acc0 >> (k4 & 255);
         acc0 = vmcu_ssat8(acc0, 0);
         vmcu_store_byte(to, acc0); to += 4;
@@ -466,9 +466,9 @@ static void slide_1(
         b = *x2; x2 += 4;
         acc1 = vmcu_smlad(a, k2, acc1);
         acc1 = vmcu_smlabt(b, k4, acc1);
-        m = multiplier_; addend = add_;
-        addend = vmcu_add(addend, acc1 >> 31);
-        acc1 = vmcu_smmlar(acc1, m, addend);
+        m = multiplier_; plus = add_;
+        plus = vmcu_add(plus, acc1 >> 31);
+        acc1 = vmcu_smmlar(acc1, m, plus);
         acc1 = acc1 >> (k4 & 255);
         acc1 = vmcu_ssat8(acc1, 0);
         vmcu_store_byte(to, acc1); to += 4;

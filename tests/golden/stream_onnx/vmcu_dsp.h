@@ -98,6 +98,11 @@ static inline int32_t vmcu_highs(int32_t a, int32_t b)
     return vmcu_halves(vmcu_high(a), vmcu_high(b));
 }
 
+static inline int32_t vmcu_sadd16(int32_t a, int32_t b)
+{
+    return vmcu_halves(vmcu_low(a) + vmcu_low(b), vmcu_high(a) + vmcu_high(b));
+}
+
 static inline int32_t vmcu_smlabb(int32_t a, int32_t b, int32_t acc)
 {
     return vmcu_add(acc, vmcu_low(a) * vmcu_low(b));

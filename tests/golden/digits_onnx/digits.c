@@ -221,11 +221,11 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *we
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col + 1;
             int32_t ky, count = 3, bytes = 4;
             const int8_t *runs[3];
             int8_t copy[18];
+            int32_t col = pixel + which;
+            int32_t first = col + 1;
             to[which] = out + col * 4;
             if (0) {
                 for (ky = 0; ky < 3; ky++) {

@@ -128,6 +128,12 @@ static inline int32_t vmcu_smlad(int32_t a, int32_t b, int32_t acc)
     return vmcu_smlatt(a, b, vmcu_smlabb(a, b, acc));
 }
 
+/* a * b / 2^32, rounded down. */
+static inline int32_t vmcu_smmul(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b) >> 32);
+}
+
 /* acc + a * b / 2^32, rounded down. */
 static inline int32_t vmcu_smmla(int32_t a, int32_t b, int32_t acc)
 {

@@ -244,11 +244,11 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col * 2 - 1;
             int32_t ky, count = 3, bytes = 8;
             const int8_t *runs[3];
             int8_t copy[27];
+            int32_t col = pixel + which;
+            int32_t first = col * 2 - 1;
             to[which] = out + col * 8;
             if (first >= 0 && first <= 7) {
                 for (ky = 0; ky < 3; ky++) {
@@ -426,10 +426,10 @@ static void window_dsp_2(const int8_t *const *in, int8_t *out, const int8_t *pad
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col - 1;
             int32_t ky, count = 3, bytes = 24;
             const int8_t *runs[9];
+            int32_t col = pixel + which;
+            int32_t first = col - 1;
             to[which] = out + col * 8;
             if (first >= 0 && first <= 2) {
                 for (ky = 0; ky < 3; ky++) {
@@ -616,10 +616,10 @@ static void window_dsp_3(const int8_t *const *in, int8_t *out, const int8_t *pad
         int32_t which;
         int8_t last[1][4];
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col - 1;
             int32_t ky, count = 3, bytes = 24;
             const int8_t *runs[9];
+            int32_t col = pixel + which;
+            int32_t first = col - 1;
             to[which] = out + col * 5;
             if (first >= 0 && first <= 7) {
                 for (ky = 0; ky < 3; ky++) {

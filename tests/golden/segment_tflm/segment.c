@@ -120,42 +120,28 @@ VMCU_NAKED static void matmul_1_1(
         "ldr r3, [sp, #52]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "str r1, [sp, #4]\n"
         "ldr r0, [sp, #8]\n"
         "ldr lr, [sp, #12]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
         "ldm r0!, {r2, r3, r12}\n"
-        "lsl r4, r4, #1\n"
-        "add r1, r3, r4, asr #31\n"
-        "smmlar r4, r4, r2, r1\n"
-        "asr r4, r4, r12\n"
-        "ssat r4, #8, r4\n"
+        "add r4, r3, r4, lsl #8\n"
+        "smmul r4, r4, r2\n"
+        "ssat r4, #8, r4, asr #11\n"
         "strb r4, [lr], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "asr r5, r5, #7\n"
-        "add r1, r3, r5, asr #31\n"
-        "smmlar r5, r5, r2, r1\n"
-        "asr r5, r5, r12\n"
-        "ssat r5, #8, r5\n"
+        "smmul r5, r5, r12\n"
+        "ssat r5, #8, r5, asr #11\n"
         "strb r5, [lr], #1\n"
         "ldm r0!, {r2, r3, r12}\n"
-        "lsl r6, r6, #1\n"
-        "add r1, r3, r6, asr #31\n"
-        "smmlar r6, r6, r2, r1\n"
-        "asr r6, r6, r12\n"
-        "ssat r6, #8, r6\n"
+        "add r6, r3, r6, lsl #8\n"
+        "smmul r6, r6, r2\n"
+        "ssat r6, #8, r6, asr #11\n"
         "strb r6, [lr], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "asr r7, r7, #7\n"
-        "add r1, r3, r7, asr #31\n"
-        "smmlar r7, r7, r2, r1\n"
-        "asr r7, r7, r12\n"
-        "ssat r7, #8, r7\n"
+        "smmul r7, r7, r12\n"
+        "ssat r7, #8, r7, asr #11\n"
         "strb r7, [lr], #1\n"
         "str lr, [sp, #12]\n"
         "str r0, [sp, #8]\n"
-        "ldr r1, [sp, #4]\n"
         "ldr r2, [sp, #60]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
@@ -172,7 +158,7 @@ static void matmul_1_1(
     const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
-    int32_t a, b, length, m, c, shift, sign;
+    int32_t a, b, length, m, offset, n;
     const int8_t *x, *w, *x_end, *start, *rest;
     int8_t *to;
     const int8_t *const *row;
@@ -224,42 +210,28 @@ static void matmul_1_1(
             h3 = vmcu_sxtb16(h3, 0);
             acc2 = vmcu_smlad(b, h3, acc2);
         } while (row != in_end_);
-        weights_ = w;
         rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc0 = vmcu_shl(acc0, 1);
-        sign = vmcu_add(c, acc0 >> 31);
-        acc0 = vmcu_smmlar(acc0, m, sign);
-        acc0 = acc0 >> (shift & 255);
-        acc0 = vmcu_ssat8(acc0, 0);
+        m = vmcu_load(rest); offset = vmcu_load(rest + 4); n = vmcu_load(rest + 8); rest += 12;
+        acc0 = vmcu_add(offset, vmcu_shl(acc0, 8));
+        acc0 = vmcu_smmul(acc0, m);
+        acc0 = vmcu_ssat8(acc0, 11);
         vmcu_store_byte(to, acc0); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc1 = acc1 >> 7;
-        sign = vmcu_add(c, acc1 >> 31);
-        acc1 = vmcu_smmlar(acc1, m, sign);
-        acc1 = acc1 >> (shift & 255);
-        acc1 = vmcu_ssat8(acc1, 0);
+        acc1 = vmcu_smmul(acc1, n);
+        acc1 = vmcu_ssat8(acc1, 11);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc2 = vmcu_shl(acc2, 1);
-        sign = vmcu_add(c, acc2 >> 31);
-        acc2 = vmcu_smmlar(acc2, m, sign);
-        acc2 = acc2 >> (shift & 255);
-        acc2 = vmcu_ssat8(acc2, 0);
+        m = vmcu_load(rest); offset = vmcu_load(rest + 4); n = vmcu_load(rest + 8); rest += 12;
+        acc2 = vmcu_add(offset, vmcu_shl(acc2, 8));
+        acc2 = vmcu_smmul(acc2, m);
+        acc2 = vmcu_ssat8(acc2, 11);
         vmcu_store_byte(to, acc2); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc3 = acc3 >> 7;
-        sign = vmcu_add(c, acc3 >> 31);
-        acc3 = vmcu_smmlar(acc3, m, sign);
-        acc3 = acc3 >> (shift & 255);
-        acc3 = vmcu_ssat8(acc3, 0);
+        acc3 = vmcu_smmul(acc3, n);
+        acc3 = vmcu_ssat8(acc3, 11);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
         parameters_ = rest;
-        w = weights_;
     } while (w != weights_end_);
 }
 #endif
@@ -272,11 +244,11 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col * 2 - 1;
             int32_t ky, count = 3, bytes = 8;
             const int8_t *runs[3];
             int8_t copy[27];
+            int32_t col = pixel + which;
+            int32_t first = col * 2 - 1;
             to[which] = out + col * 8;
             if (first >= 0 && first <= 7) {
                 for (ky = 0; ky < 3; ky++) {
@@ -482,10 +454,10 @@ static void window_dsp_2(const int8_t *const *in, int8_t *out, const int8_t *pad
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col - 1;
             int32_t ky, count = 3, bytes = 24;
             const int8_t *runs[9];
+            int32_t col = pixel + which;
+            int32_t first = col - 1;
             to[which] = out + col * 8;
             if (first >= 0 && first <= 2) {
                 for (ky = 0; ky < 3; ky++) {
@@ -528,10 +500,10 @@ static void window_dsp_3(const int8_t *const *in, int8_t *out, const int8_t *pad
         int32_t which;
         int8_t last[1][4];
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col - 1;
             int32_t ky, count = 3, bytes = 24;
             const int8_t *runs[9];
+            int32_t col = pixel + which;
+            int32_t first = col - 1;
             to[which] = out + col * 5;
             if (first >= 0 && first <= 7) {
                 for (ky = 0; ky < 3; ky++) {

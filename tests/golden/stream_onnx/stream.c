@@ -233,10 +233,10 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *we
         int32_t which;
         int8_t last[1][4];
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col;
             int32_t ky, count = 3, bytes = 8;
             const int8_t *runs[3];
+            int32_t col = pixel + which;
+            int32_t first = col;
             to[which] = out + col * 3;
             for (ky = 0; ky < 3; ky++) {
                 runs[ky] = in[ky] + first * 3;

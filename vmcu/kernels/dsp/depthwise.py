@@ -397,7 +397,7 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
     if g.rescale.once:
         p.load(multiplier, w, step=4)
     elif g.rescale.numerics == "tflm":
-        load_tflm(p, g.rescale, w, g.channel_words - 1, multiplier, add, shift)
+        load_tflm(p, g.rescale, w, (w, 4 - 4 * g.channel_words), multiplier, add, shift)
     else:
         p.load_all((multiplier, add), w)
     if not g.keeps_position:
@@ -523,7 +523,7 @@ def filter_taps(taps: int, rescale: Rescale, groups: int, short: bool = False) -
             if rescale.pre:
                 p.shift_left(value, value, rescale.pre)
             if rescale.numerics == "tflm":
-                load_tflm(p, rescale, w, LANES + taps, m, add, shift)
+                load_tflm(p, rescale, w, (w, -4 * (LANES + taps)), m, add, shift)
                 rescale_tflm(p, rescale, value, m, add, shift, sign)
             else:
                 p.load_all((m, add), w)

@@ -10,6 +10,8 @@ activations: bytes (0, 2), then (1, 3) of every four. A step of a block has the 
 * "bytes": the same bytes, unpacked by two; no bound.
 * "wide": weights beyond int8, a word per channel.
 
+Starting values stand in front of a block's weights, what requantises it behind them, so that one pointer passes all of it.
+
 **Activations.** `pair` computes two pixels at once, so that every unpacked weight serves twice. It reads their
 activations as halfwords from scratch, two words (one of each pixel) with one LDRD, or, "direct", as bytes from the row, unpacking them
 again for every block. `single` computes one pixel, from bytes.
@@ -72,11 +74,12 @@ class Product:
         return self.channels // BLOCK
 
     @property
-    def parameters_per_block(self) -> int:
-        """32-bit words of starting values and requantisation."""
+    def words_per_block(self) -> int:
+        """32-bit words of starting values, weights and requantisation."""
+        weights = self.depth // 2 * (4 if self.form == "wide" else 2)
         if self.rescale.numerics == "onnx":
-            return 2 * BLOCK + 1
-        return BLOCK + BLOCK * self.rescale.words - (2 if self.has_offset_in_sum else 0)
+            return weights + 2 * BLOCK + 1
+        return weights + BLOCK * (1 + self.rescale.words) - (2 if self.has_offset_in_sum else 0)
 
     @property
     def has_offset_in_sum(self) -> bool:
@@ -87,11 +90,6 @@ class Product:
     def is_shared(self) -> bool:
         """Do two channels share a halfword?"""
         return self.form in ("half", "folded")
-
-    @property
-    def words_per_block(self) -> int:
-        """32-bit words of weights."""
-        return self.depth // 2 * (4 if self.form == "wide" else 2)
 
 
 def make_product(
@@ -155,13 +153,14 @@ def blocks_of(product: Product, channels: int) -> dict[str, object]:
         "words": whole * product.words_per_block,
         "part": part,
         "done": whole * BLOCK,
-        "part_parameters": whole * product.parameters_per_block,
         "all_words": product.blocks * product.words_per_block,
     }
 
 
-def pack_runs(weights: NDArray[np.integer[Any]], order: Sequence[int], product: Product) -> NDArray[np.int32]:
-    """Weights in the order in which the kernels read them.
+def pack_runs(
+    weights: NDArray[np.integer[Any]], order: Sequence[int], scaled: Scaled, product: Product
+) -> NDArray[np.int32]:
+    """What the kernels read, in the order in which they do: starting values, weights and requantisation of each block.
 
     Args:
         weights: (channels, runs, bytes of a run).
@@ -169,11 +168,12 @@ def pack_runs(weights: NDArray[np.integer[Any]], order: Sequence[int], product: 
     """
     where = np.array(order)
     rows = np.where(where < 0, 0, weights.astype(np.int64)[:, :, np.maximum(where, 0)])
-    return pack_weights(rows.reshape(weights.shape[0], -1), product)
+    starts, after = _parameters(scaled, product)
+    return words(np.concatenate([starts, _weights(rows.reshape(len(weights), -1), product), after], axis=1))
 
 
-def pack_weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np.int32]:
-    """Weights in the order in which the kernels read them.
+def _weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np.int64]:
+    """Words per block.
 
     Args:
         rows: (channels, depth), each laid out as the activations are.
@@ -186,11 +186,12 @@ def pack_weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np
     if product.form != "wide":
         even, odd = halves[:, :, 0::2], halves[:, :, 1::2]
         halves = 256 * odd + even if product.is_shared else (odd & 0xFF) << 8 | even & 0xFF
-    return words((halves[..., 0] & 0xFFFF) | (halves[..., 1] & 0xFFFF) << 16)
+    found: NDArray[np.int64] = (halves[..., 0] & 0xFFFF) | (halves[..., 1] & 0xFFFF) << 16
+    return found.reshape(product.blocks, -1)
 
 
-def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
-    """Starting values and requantisation of every block, in the order in which the kernels read them."""
+def _parameters(scaled: Scaled, product: Product) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starting values and requantisation, words per block."""
     channels = len(scaled.bias)
     padded = np.zeros(product.channels, np.int64)
     padded[:channels] = scaled.starts
@@ -209,7 +210,7 @@ def pack_parameters(scaled: Scaled, product: Product) -> NDArray[np.int32]:
         after[:, 2] = scaled.parameters[0, 1]
     if product.has_offset_in_sum:
         after = after[:, [0, 1, 2, 4, 5, 6]]
-    return words(np.concatenate([starts, after], axis=1))
+    return starts, after
 
 
 def unrolled(count: int, given: int = 0) -> int:
@@ -228,7 +229,7 @@ def unrolled(count: int, given: int = 0) -> int:
 def pair(product: Product, stride: int = 0) -> Routine:
     """Two pixels.
 
-    The function is f(x, weights, parameters, out, out2, x_end, weights_end): x is scratch with the words of both
+    The function is f(x, weights, out, out2, x_end, weights_end): x is scratch with the words of both
     pixels in turn, or, where `stride` is the distance of the two pixels in bytes, their row. "Compact" products of `tflm` take
     2 zero + 1 behind them.
     """
@@ -236,8 +237,8 @@ def pair(product: Product, stride: int = 0) -> Routine:
         "matmul_2",
         ["Two pixels times a matrix of weights, four channels at a time."],
         [
-            *(("x", "const int8_t *"), ("weights", "const int32_t *"), ("parameters", "const int32_t *")),
-            *(("out", "int8_t *"), ("out2", "int8_t *"), ("x_end", "const int8_t *")),
+            *(("x", "const int8_t *"), ("weights", "const int32_t *"), ("out", "int8_t *")),
+            *(("out2", "int8_t *"), ("x_end", "const int8_t *")),
             ("weights_end", "const int32_t *"),
             *([("addend", "int32_t")] if product.rescale.packed else []),
         ],
@@ -246,17 +247,12 @@ def pair(product: Product, stride: int = 0) -> Routine:
     acc2 = p.numbers("second", (8, 9, 10, 11))
     x, w = p.source("x", 0), p.source("w", 1)
     a, b, h, g = p.number("a", 2), p.number("b", 3), p.number("h", 12), p.number("g", 13)
-    start = p.source("start", 12)
     p.get(w, "weights")
     steps = product.depth // 2
     u = 2 * unrolled(steps // 2, product.unrolled // 2) if stride else unrolled(steps, product.unrolled)
     at_once = u == steps and not stride and not product.unrolled
     with p.until("block", w, "weights_end", p.source("end", 2)):
-        p.get(start, "parameters")
-        p.load_all(acc, start)
-        if product.rescale.packed:
-            _unpack(p, product, acc)
-        p.put("parameters", start)
+        _start(p, product, w, acc)
         p.get(x, "x")
         if at_once:
             for step in range(steps):
@@ -323,25 +319,26 @@ def _multiply(
             dots(even + 1, g)
 
 
+def _start(p: Program, product: Product, w: Reg, acc: Sequence[Reg]) -> None:
+    """Starting values of a block, to which w points."""
+    if product.rescale.packed:  # they are asked for their shifts later
+        p.put("weights", w)
+    p.load_all(acc, w)
+    if product.rescale.packed:
+        _unpack(p, product, acc)
+
+
 def _finish_pair(p: Program, product: Product, acc: Sequence[Reg], acc2: Sequence[Reg]) -> None:
     """Requantises and stores four channels of two pixels. The registers of x, a, b, h and g are free."""
     first, second = p.target("to", 13), p.target("to2", acc[0].number)
-    source = p.source("rest", 0)
-    shifts = product.rescale.has_shifts
-    if shifts:
-        p.put("weights", p.source("w", 1))  # its register is needed
-    p.get(source, "parameters")
     p.get(first, "out")
 
     def second_target() -> None:
         p.get(second, "out2")
 
-    _finish(p, product, (acc, acc2), (first, second), second_target, source)
+    _finish(p, product, (acc, acc2), (first, second), second_target)
     p.put("out", first)
     p.put("out2", second)
-    p.put("parameters", source)
-    if shifts:
-        p.get(p.source("w", 1), "weights")
 
 
 def _finish(
@@ -350,14 +347,13 @@ def _finish(
     accs: Sequence[Sequence[Reg]],
     targets: Sequence[Reg],
     ready: Callable[[], None],
-    source: Reg,
 ) -> None:
-    """Requantises four channels of each pixel.
+    """Requantises four channels of each pixel. The pointer to weights moves behind the block.
 
     Args:
         ready: called once the first accumulator of the first pixel is stored and its register free.
-        source: points to the parameters, and behind them afterwards.
     """
+    source = p.source("w", 1)
     if product.form == "half":
         for acc in accs:
             for even in (0, 2):
@@ -390,9 +386,12 @@ def _finish(
                 if channel == 0 and acc is accs[0]:
                     ready()
         return
-    m, add, shift, sign = p.number("m", 2), p.number("c", 3), p.number("shift", 12), p.number("sign", 1)
+    m, add, shift, sign = p.number("m", 2), p.number("c", 3), p.number("shift", 12), p.number("sign", 0)
+    block = p.source("block", 12)
     for channel in range(BLOCK):
-        load_tflm(p, product.rescale, source, BLOCK, m, add, shift)
+        if product.rescale.packed:
+            p.get(block, "weights")
+        load_tflm(p, product.rescale, source, (block, 4 * channel), m, add, shift)
         for acc, to in zip(accs, targets, strict=True):
             x = acc[channel]
             _prepare(p, product, x, channel)
@@ -415,7 +414,7 @@ def _prepare(p: Program, product: Product, x: Reg, channel: int) -> None:
 def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -> Routine:
     """One pixel.
 
-    The function is f(in, weights, parameters, out, in_end, row_bytes, weights_end): the activations are those of
+    The function is f(in, weights, out, in_end, row_bytes, weights_end): the activations are those of
     the rows in..in_end, row_bytes each, a multiple of WORD * words_per_row or of a divisor of it up to MOST_UNROLLED, and `part`.
     "Compact" products of `tflm` take 2 zero + 1 behind them, "folded" ones two variables of their own.
 
@@ -428,12 +427,8 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
         "matmul_1",
         ["One pixel, or rows of a whole tensor, times a matrix of weights, four channels at a time."],
         [
-            *(
-                ("in", "const int8_t *const *"),
-                ("weights", "const int32_t *"),
-                ("parameters", "const int32_t *"),
-            ),
-            *(("out", "int8_t *"), ("in_end", "const int8_t *const *"), ("row_bytes", "int32_t")),
+            *(("in", "const int8_t *const *"), ("weights", "const int32_t *"), ("out", "int8_t *")),
+            *(("in_end", "const int8_t *const *"), ("row_bytes", "int32_t")),
             ("weights_end", "const int32_t *"),
             *([("addend", "int32_t")] if product.rescale.packed else []),
             *((name, "int32_t") for name in HIGHS if product.form == "folded"),
@@ -443,19 +438,14 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
     quad = p.numbers("h", (8, 9, 10, 11))
     x, w, x_end, row = p.source("x", 0), p.source("w", 1), p.source("x_end", 12), p.rows("row", 13)
     a, b = p.number("a", 2), p.number("b", 3)
-    start = p.source("start", 12)
     p.get(w, "weights")
     u = unrolled(words_per_row, product.unrolled)
     with p.until("block", w, "weights_end", p.source("end", 2)):
-        p.get(start, "parameters")
-        p.load_all(acc, start)
-        if product.rescale.packed:
-            _unpack(p, product, acc)
+        _start(p, product, w, acc)
         if product.form == "folded":
             for even, name in zip((0, 2), HIGHS, strict=True):
                 p.put(name, acc[even + 1])
                 p.move(acc[even + 1], acc[even])
-        p.put("parameters", start)
         p.get(row, "in")
         with p.until("row", row, "in_end", p.rows("row_stop", 3)):
             p.next_row(x, row)
@@ -531,17 +521,10 @@ def _multiply_one(
 
 
 def _finish_single(p: Program, product: Product, acc: Sequence[Reg]) -> None:
-    to, source = p.target("to", 13), p.source("rest", 0)
-    shifts = product.rescale.has_shifts
-    if shifts:
-        p.put("weights", p.source("w", 1))
-    p.get(source, "parameters")
+    to = p.target("to", 13)
     p.get(to, "out")
-    _finish(p, product, (acc,), (to,), lambda: None, source)
+    _finish(p, product, (acc,), (to,), lambda: None)
     p.put("out", to)
-    p.put("parameters", source)
-    if shifts:
-        p.get(p.source("w", 1), "weights")
 
 
 @lru_cache(maxsize=64)

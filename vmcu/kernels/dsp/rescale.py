@@ -180,15 +180,21 @@ def rescale_once(p: Program, rescale: Rescale, x: Reg, multiplier: Reg) -> None:
 
 
 def load_tflm(
-    p: Program, rescale: Rescale, source: Reg, back: int, multiplier: Reg, add: Reg, shift: Reg
+    p: Program,
+    rescale: Rescale,
+    source: Reg,
+    start: tuple[Reg, int],
+    multiplier: Reg,
+    add: Reg,
+    shift: Reg,
 ) -> None:
     """Reads a channel's parameters at `source`, which moves behind them.
 
     Args:
-        back: words from `source` back to the channel's starting value; of "compact" ones.
+        start: pointer and offset of the channel's starting value; of "compact" ones.
     """
     if rescale.packed:
-        p.load(shift, source, offset=-4 * back)
+        p.load(shift, start[0], offset=start[1])
         p.load(multiplier, source, step=4)
         p.get(add, "addend")
         p.shift_left(add, add, shift)

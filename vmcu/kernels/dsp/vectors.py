@@ -17,7 +17,6 @@ from vmcu.kernels.dsp.matmul import (
     blocks_of,
     fold,
     make_product,
-    pack_parameters,
     pack_runs,
     run_order,
     single,
@@ -87,9 +86,10 @@ def _kernel(weights: NDArray[np.integer[Any]], scaled: Scaled, rows: int, unroll
         context,
         (
             ConstArray(
-                "weights", partial(pack_runs, weights.reshape(units, runs, run), order, product), "weights"
+                "weights",
+                partial(pack_runs, weights.reshape(units, runs, run), order, scaled, product),
+                "weights",
             ),
-            ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
         ),
         functions={"single": one.function},
         instructions=one.instructions

@@ -26,7 +26,6 @@ from vmcu.kernels.dsp.matmul import (
     gather_pair,
     gather_windows,
     make_product,
-    pack_parameters,
     pack_runs,
     pair,
     run_order,
@@ -142,10 +141,7 @@ def _kernels(
     order = [i if i < shape.run else -1 for i in run_order(length)]
     product = make_product(weights, scaled, kh * len(order), unrolled)
     runs = np.pad(weights.reshape(m, kh, -1), ((0, 0), (0, 0), (0, length - shape.run)))
-    constants = (
-        ConstArray("weights", partial(pack_runs, runs, order, product), "weights"),
-        ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
-    )
+    constants = (ConstArray("weights", partial(pack_runs, runs, order, scaled, product), "weights"),)
     context = {
         **where,
         "out_channels": m,

@@ -313,6 +313,11 @@ class Program:
         c = f"{acc.name} = vmcu_smla{halves}({a.name}, {b.name}, {acc.name});"
         self._add(f"smla{halves} {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", c)
 
+    def mla_words(self, to: Reg, a: Reg, b: Reg, c: Reg) -> None:
+        """to = a * b + c."""
+        text = f"{to.name} = vmcu_muladd({a.name}, {b.name}, {c.name});"
+        self._add(f"mla {to.asm}, {a.asm}, {b.asm}, {c.asm}", text)
+
     def high_mul(self, to: Reg, a: Reg, b: Reg) -> None:
         """to = a * b / 2^32, rounded down."""
         self._add(f"smmul {to.asm}, {a.asm}, {b.asm}", f"{to.name} = vmcu_smmul({a.name}, {b.name});")

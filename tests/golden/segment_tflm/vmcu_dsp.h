@@ -128,6 +128,12 @@ static inline int32_t vmcu_smlad(int32_t a, int32_t b, int32_t acc)
     return vmcu_smlatt(a, b, vmcu_smlabb(a, b, acc));
 }
 
+/* a * b + c, modulo 2^32. */
+static inline int32_t vmcu_muladd(int32_t a, int32_t b, int32_t c)
+{
+    return vmcu_wrap((uint32_t)a * (uint32_t)b + (uint32_t)c);
+}
+
 /* a * b / 2^32, rounded down. */
 static inline int32_t vmcu_smmul(int32_t a, int32_t b)
 {

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg, Routine
-from vmcu.kernels.dsp.matmul import BLOCK
 from vmcu.kernels.dsp.rescale import (
     SHIFT_BITS,
     Rescale,
@@ -35,6 +34,7 @@ from vmcu.kernels.dsp.rescale import (
     rescale_tflm,
     words,
 )
+from vmcu.kernels.dsp.weights import BLOCK
 
 LANES = BLOCK  # channels at a time
 FAR = 4095  # offsets of LDR, STR, STRB

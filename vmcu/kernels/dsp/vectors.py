@@ -9,19 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.dsp.matmul import (
-    BLOCK,
-    SHARED,
-    SHORT,
-    WORD,
-    blocks_of,
-    fold,
-    make_product,
-    pack_runs,
-    run_order,
-    single,
-)
+from vmcu.kernels.dsp.gather import run_order
+from vmcu.kernels.dsp.matmul import single
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
+from vmcu.kernels.dsp.weights import BLOCK, SHARED, SHORT, WORD, blocks_of, fold, make_product, pack_runs
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 

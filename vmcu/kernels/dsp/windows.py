@@ -15,24 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.dsp.matmul import (
-    DIRECT_STRIDE_LIMIT,
+from vmcu.kernels.dsp.gather import gather, gather_pair, gather_windows, run_order
+from vmcu.kernels.dsp.matmul import DIRECT_STRIDE_LIMIT, pair, single
+from vmcu.kernels.dsp.rescale import Scaled, make_scaled
+from vmcu.kernels.dsp.weights import (
     SHARED,
     SHORT,
     WORD,
     Product,
     blocks_of,
-    gather,
-    gather_pair,
-    gather_windows,
     make_product,
     pack_runs,
-    pair,
-    run_order,
-    single,
     unrolled,
 )
-from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 

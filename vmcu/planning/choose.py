@@ -17,7 +17,7 @@ from vmcu.errors import internal
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, lower_bound, make_plan
 from vmcu.planning.cost import DEFAULT_COMPILER, DEFAULT_CORE, estimate, executed_macs
-from vmcu.planning.flash import within_flash
+from vmcu.planning.flash import LIMIT_BYTES, SMALL_BYTES, within_flash
 from vmcu.planning.kernels import kernel_choices
 from vmcu.planning.stripping import is_stripped, recomputed, stripped
 from vmcu.planning.tiling import tiled
@@ -151,7 +151,8 @@ def list_candidates(
 ) -> tuple[Candidate, ...]:
     """Every schedule of every generator, each with several choices of kernels, none of them placed.
 
-    Code and tables are kept within `flash.LIMIT_BYTES`; for "speed" only as far as that costs few instructions.
+    Code and tables are kept within `flash.LIMIT_BYTES`, for "size" `SMALL_BYTES`; for "speed" only as far as that costs few
+    instructions.
 
     Args:
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's; at 1 nothing is
@@ -161,12 +162,13 @@ def list_candidates(
     """
     graph = replace(graph, isa=load_target(core).isa, compact=optimise == "size")
     slower = SLOWER_FOR_FLASH if optimise == "speed" else inf
+    limit = SMALL_BYTES if optimise == "size" else LIMIT_BYTES
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
         made = list(generator(graph, listed, allow_recompute))
         found += [
-            Candidate(name, within_flash(one, slower), core, compiler)
+            Candidate(name, within_flash(one, slower, limit), core, compiler)
             for schedule in made
             for one in kernel_choices(schedule)
         ]

@@ -110,9 +110,17 @@ def conv(
     return op, x, (size[0], size[1], out_channels)
 
 
-def dense(rng: np.random.Generator, numerics: Numerics, x: Shape, units: int, per_pixel: bool) -> Layer:
-    """A dense layer."""
-    weights = weights_of(rng, (units, x[2] if per_pixel else x[0] * x[1] * x[2]))
+def dense(
+    rng: np.random.Generator,
+    numerics: Numerics,
+    x: Shape,
+    units: int,
+    per_pixel: bool,
+    choices: Sequence[int] = (),
+) -> Layer:
+    """A dense layer; its weights are of these choices, where there are some."""
+    shape = (units, x[2] if per_pixel else x[0] * x[1] * x[2])
+    weights = rng.choice(np.array(choices, np.int8), shape) if choices else weights_of(rng, shape)
     bias = rng.integers(-3000, 3000, units).astype(np.int32)
     requant, _ = requant_of(rng, numerics, weights, bias, 0)
     op = Dense(

@@ -24,6 +24,7 @@ from vmcu.ir.tuning import Tuning
 from vmcu.picture.page import report_html
 from vmcu.pipeline import Compiled, compile_graph, compile_schedule, load
 from vmcu.planning.choose import Optimise, wished
+from vmcu.planning.cost import DEFAULT_COMPILER
 from vmcu.planning.tuning import learn, variants
 from vmcu.profile import conditions_of, from_emulator, make_profile
 from vmcu.regions import choose_regions, memory_script
@@ -385,6 +386,7 @@ def compile(
         allow_recompute=allow_recompute,
         optimise=wish,
         core=chip.core,
+        compiler=_counted_by(compiler),
         tuning=measure_kernels(graph, chip.core, compiler, wish == "size") if tune else None,
     )
     compiled, placed = compile_for(
@@ -417,7 +419,12 @@ def measure_kernels(
         profile = model.run_batch(random_batch(graph, 1), hooks="profile").profile
         assert profile is not None
         measured.append((schedule, profile))
-    return learn(measured, core)
+    return learn(measured, core, _counted_by(compiler))
+
+
+def _counted_by(compiler: CompilerChoice) -> str:
+    """Whose instructions plans are compared by."""
+    return DEFAULT_COMPILER if compiler == "auto" else compiler
 
 
 def chosen_name(model: Path | str, name: str | None) -> str:

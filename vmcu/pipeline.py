@@ -19,7 +19,7 @@ from vmcu.memory.tables import Tables, make_tables
 from vmcu.optimise import drop_dead_channels
 from vmcu.passes import canonicalise
 from vmcu.planning.choose import STACK_ALLOWANCE_BYTES, Choice, Optimise, choose, list_candidates
-from vmcu.planning.cost import DEFAULT_CORE
+from vmcu.planning.cost import DEFAULT_COMPILER, DEFAULT_CORE
 from vmcu.quant.lowering import quantise
 from vmcu.schedule.schedule import Schedule
 from vmcu.schedule.stream_inputs import stream_inputs
@@ -89,6 +89,7 @@ def compile_graph(
     optimise: Optimise = "ram",
     ram_bytes: int | None = None,
     core: str = DEFAULT_CORE,
+    compiler: str = DEFAULT_COMPILER,
     allow_recompute: float = 1.0,
     tuning: Tuning | None = None,
     split_bytes: int = 0,
@@ -103,7 +104,7 @@ def compile_graph(
         optimise: "ram", "balanced", "speed" or "size"; see `planning.choose`.
         ram_bytes: RAM there is for pool, stack and variables; the latter two get `STACK_ALLOWANCE_BYTES` until a
             build tells their size (`budget.settle`).
-        core: whose instructions are estimated.
+        core, compiler: whose instructions are estimated.
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's.
         tuning: measured instructions of kernels.
         split_bytes: where a pool that is larger is split into two arrays; 0: it is one.
@@ -112,7 +113,7 @@ def compile_graph(
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
     wanted = stream_outputs(stream_inputs(replace(graph, tuning=tuning), streamed), streamed_outputs)
-    candidates = list_candidates(wanted, core, allow_recompute, optimise == "size", split_bytes)
+    candidates = list_candidates(wanted, core, allow_recompute, optimise, compiler, split_bytes)
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
     return compile_choice(
         Choice(optimise, choose(candidates, optimise, limit), candidates, allow_recompute), name

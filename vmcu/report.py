@@ -9,7 +9,7 @@ from typing import Any
 from vmcu.codegen.names import c_comment
 from vmcu.memory.plan import is_proven
 from vmcu.pipeline import Compiled
-from vmcu.planning.cost import estimate_steps, executed_macs
+from vmcu.planning.cost import DEFAULT_COMPILER, estimate_steps, executed_macs
 from vmcu.regions import choose_regions
 from vmcu.run import RunReport
 from vmcu.targets import Target
@@ -64,8 +64,9 @@ def make_report(
     profile = measured.profile if measured else None
     cycles = measured.run.cycles[0] if measured and measured.run.cycles else None
     step_cycles = measured.profile_cycles if measured else None
-    estimated = estimate_steps(plan.schedule, target.core)
     choice = compiled.choice
+    compiler = choice.chosen.compiler if choice else DEFAULT_COMPILER
+    estimated = estimate_steps(plan.schedule, target.core, compiler)
     proven = is_proven(plan)
     layers = []
     for i, op in enumerate(plan.schedule.steps):

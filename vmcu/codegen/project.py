@@ -25,6 +25,7 @@ from vmcu.ops.base import Kernel, QOp
 from vmcu.resources import folder
 
 POOL_ALIGN = 4
+MANY_POINTERS = 16  # that a step lists in loops which stay loops
 RUNTIME: Mapping[Isa, tuple[str, ...]] = {
     "c": ("vmcu_math.h",),
     "armv6-m": ("vmcu_math.h", "vmcu_dsp.h", "vmcu_small.h"),
@@ -145,7 +146,7 @@ class _Printer:
             tuple(f"{op.kind} {op.name}" for op in self.ops),
             weights_bytes,
             tables_bytes,
-            "-Os" if self.graph.compact else "-O3",
+            "-Os" if self.graph.compact or self.plan.schedule.small_c else "-O3",
             self.tables.split_bytes,
         )
 
@@ -490,6 +491,7 @@ def _patch(read: ReadTable, rows: int) -> dict[str, object]:
         "y": y,
         "x": x,
         "kernel": read.kernel,
+        "many": read.kernel * read.count > MANY_POINTERS,
         "dilation": read.dilation,
         "count": read.count,
         "outside": inside,

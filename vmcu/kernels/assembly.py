@@ -296,17 +296,31 @@ class Program:
             f"pkhtb {to.asm}, {b.asm}, {a.asm}, asr #16", f"{to.name} = vmcu_highs({a.name}, {b.name});"
         )
 
-    def dot(self, acc: Reg, a: Reg, b: Reg) -> None:
-        """acc += a.low * b.low + a.high * b.high."""
+    def add_halves(self, to: Reg, a: Reg, b: Reg) -> None:
+        """to = a + b, both halfwords on their own."""
+        self._add(f"sadd16 {to.asm}, {a.asm}, {b.asm}", f"{to.name} = vmcu_sadd16({a.name}, {b.name});")
+
+    def dot(self, acc: Reg, a: Reg, b: Reg, start: Reg | None = None) -> None:
+        """acc = start + a.low * b.low + a.high * b.high; without a start, acc is one."""
+        start = start or acc
         self._add(
-            f"smlad {acc.asm}, {a.asm}, {b.asm}, {acc.asm}",
-            f"{acc.name} = vmcu_smlad({a.name}, {b.name}, {acc.name});",
+            f"smlad {acc.asm}, {a.asm}, {b.asm}, {start.asm}",
+            f"{acc.name} = vmcu_smlad({a.name}, {b.name}, {start.name});",
         )
 
     def mla(self, acc: Reg, a: Reg, b: Reg, halves: Literal["bb", "bt", "tb", "tt"]) -> None:
         """acc += half of a * half of b (b: bottom, t: top)."""
         c = f"{acc.name} = vmcu_smla{halves}({a.name}, {b.name}, {acc.name});"
         self._add(f"smla{halves} {acc.asm}, {a.asm}, {b.asm}, {acc.asm}", c)
+
+    def mla_words(self, to: Reg, a: Reg, b: Reg, c: Reg) -> None:
+        """to = a * b + c."""
+        text = f"{to.name} = vmcu_muladd({a.name}, {b.name}, {c.name});"
+        self._add(f"mla {to.asm}, {a.asm}, {b.asm}, {c.asm}", text)
+
+    def high_mul(self, to: Reg, a: Reg, b: Reg) -> None:
+        """to = a * b / 2^32, rounded down."""
+        self._add(f"smmul {to.asm}, {a.asm}, {b.asm}", f"{to.name} = vmcu_smmul({a.name}, {b.name});")
 
     def high_mla(self, to: Reg, a: Reg, b: Reg, c: Reg, rounded: bool = False) -> None:
         """to = c + a * b / 2^32, rounded down (rounded: to the nearest, ties up)."""

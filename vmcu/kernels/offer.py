@@ -1,11 +1,12 @@
 """Which fast kernels an instruction set has, family by family; what none of them covers stays plain C.
 
-Operators ask here, and know of no instruction set. A core with Helium has the instructions of a DSP core, too.
+Operators ask here, and know of no instruction set. A core with Helium has the instructions of a DSP core, too: where flash is
+dearest, vectors may be exchanged for the compact kernels of those.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,10 +63,14 @@ class Linear:
 
 def convolution(one: Linear, isa: Isa) -> tuple[Kernel, ...]:
     """Kernels of a convolution, the fastest first, the one with the least working memory last; none where there are none."""
+    found: tuple[Kernel, ...] = ()
+    if isa in HELIUM and one.compact:
+        found = convolution(replace(one, compact=False), isa)
+        return _or_leaner(found, convolution(one, "armv7e-m")) if found else convolution(one, "armv7e-m")
     where, uses_row = one.columns.context(one.x, one.out), one.columns.uses_row(one.x, one.out)
     weights, bias, requant, pad_value = one.weights, one.bias, one.requant, one.pad_value
     stride = one.columns.stride
-    found: tuple[Kernel, ...] = ()
+    found = ()
     if one.groups == 1:
         if isa in HELIUM:
             found = mve.conv_kernels(
@@ -112,6 +117,11 @@ def convolution(one: Linear, isa: Isa) -> tuple[Kernel, ...]:
     return found
 
 
+def _or_leaner(found: tuple[Kernel, ...], leaner: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
+    """Kernels that may be exchanged."""
+    return tuple(replace(k, make_leaner=lambda: leaner) for k in found)
+
+
 def dense(
     weights: NDArray[np.integer[Any]],
     bias: NDArray[np.int32],
@@ -130,6 +140,8 @@ def dense(
     found: tuple[Kernel, ...] = ()
     if isa in HELIUM:
         found = mve.dense_kernels(weights, bias, requant, x, False)
+        if found and compact:
+            return _or_leaner(found, dense(weights, bias, requant, x, "armv7e-m", compact))
     if isa in DSP and not found:
         found = vector_kernels(weights, bias, requant, rows=x.rows, compact=compact)
     if isa in SMALL:

@@ -172,6 +172,7 @@ class Kernel:
         functions: what the template calls, by the word it prints for the name.
         instructions: exact or estimated instructions of one task; None where only measurements tell
             (`vmcu/planning/cost.py`).
+        make_leaner: lists kernels that do the same in less flash, from fast to small; asked only where flash is short.
     """
 
     template: str
@@ -184,6 +185,13 @@ class Kernel:
     scratch_bytes: int = 0
     functions: Mapping[str, Function] = field(default_factory=dict)
     instructions: int | None = None
+    make_leaner: Callable[[], tuple[Kernel, ...]] | None = field(default=None, compare=False)
+
+    @property
+    def leaner(self) -> tuple[Kernel, ...]:
+        """Those that do the same in less flash, with no more scratch."""
+        listed = self.make_leaner() if self.make_leaner else ()
+        return tuple(k for k in listed if k.scratch_bytes <= self.scratch_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

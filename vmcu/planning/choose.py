@@ -16,7 +16,8 @@ from typing import Literal
 from vmcu.errors import internal
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, is_easily_placed, lower_bound, make_plan
-from vmcu.planning.cost import DEFAULT_CORE, estimate, executed_macs
+from vmcu.planning.cost import DEFAULT_COMPILER, DEFAULT_CORE, estimate, executed_macs
+from vmcu.planning.flash import LIMIT_BYTES, SMALL_BYTES, within_flash
 from vmcu.planning.kernels import kernel_choices
 from vmcu.planning.stripping import is_stripped, recomputed, stripped
 from vmcu.planning.tiling import tiled
@@ -35,6 +36,9 @@ WORTH_TRYING = 1.02  # the same of other kernels
 NEARLY_AS_SMALL = 1.01  # pool / smallest pool that "ram" takes where
 MUCH_FASTER = 0.9  # the instructions are at most this share
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
+SLOWER_FOR_FLASH = (
+    1.03  # instructions for which "speed" takes leaner kernels, where flash exceeds the usual limit
+)
 STACK_ALLOWANCE_BYTES = 1024
 """RAM kept for stack and variables before a build has told their size. The most that any measured network takes is
 516 bytes (`python -m bench.cost`)."""
@@ -75,19 +79,20 @@ class Candidate:
     Attributes:
         name: of the generator.
         schedule: the order of tasks.
-        core: whose instructions are estimated.
+        core, compiler: whose instructions are estimated.
         split_bytes: of the first of two arrays that the pool may take; 0: it is one.
     """
 
     name: str
     schedule: Schedule
     core: str = DEFAULT_CORE
+    compiler: str = DEFAULT_COMPILER
     split_bytes: int = 0
 
     @cached_property
     def instructions(self) -> int:
         """Estimated instructions of one inference."""
-        return estimate(self.schedule, self.core)
+        return estimate(self.schedule, self.core, self.compiler)
 
     @cached_property
     def macs(self) -> int:
@@ -145,24 +150,33 @@ def list_candidates(
     graph: QuantizedGraph,
     core: str = DEFAULT_CORE,
     allow_recompute: float = 1.0,
-    compact: bool = False,
+    optimise: Optimise = "ram",
+    compiler: str = DEFAULT_COMPILER,
     split_bytes: int = 0,
 ) -> tuple[Candidate, ...]:
     """Every schedule of every generator, each with several choices of kernels, none of them placed.
 
+    Code and tables are kept within `flash.LIMIT_BYTES`, for "size" `SMALL_BYTES`; for "speed" only as far as that costs few
+    instructions.
+
     Args:
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's; at 1 nothing is
             computed twice.
-        compact: only kernels that take least flash.
+        optimise: the wish; "size": only kernels that take least flash.
+        compiler: "gcc" or "zig", whose instructions are estimated.
         split_bytes: of the first of two arrays that the pool may take; 0: it is one.
     """
-    graph = replace(graph, isa=load_target(core).isa, compact=compact)
+    graph = replace(graph, isa=load_target(core).isa, compact=optimise == "size")
+    slower = SLOWER_FOR_FLASH if optimise == "speed" else inf
+    limit = SMALL_BYTES if optimise == "size" else LIMIT_BYTES
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
         made = list(generator(graph, listed, allow_recompute))
         found += [
-            Candidate(name, one, core, split_bytes) for schedule in made for one in kernel_choices(schedule)
+            Candidate(name, within_flash(one, slower, limit), core, compiler, split_bytes)
+            for schedule in made
+            for one in kernel_choices(schedule)
         ]
         listed += made
     return tuple(found)
@@ -256,7 +270,7 @@ def make_best_plan(
         ram_bytes: largest pool, for "speed" and "balanced".
         core: whose instructions are estimated.
     """
-    return choose(list_candidates(graph, core, compact=optimise == "size"), optimise, ram_bytes).plan
+    return choose(list_candidates(graph, core, optimise=optimise), optimise, ram_bytes).plan
 
 
 def best_plan(graph: QuantizedGraph) -> MemoryPlan:

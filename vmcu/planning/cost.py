@@ -7,10 +7,10 @@
 where `work` is its multiply-accumulates, or the elements it reads where the field counts none (pooling,
 sums, additions, copies), and `outputs` is the elements it writes. Each run of consecutive rows of one step
 is one more call of its function: streaming makes many, layer by layer one a step. The numbers belong to a
-kernel template and an instruction set.
+kernel template, an instruction set and a compiler.
 
 **Method.** `make calibrate` (`bench/cost.py`) compiles networks with several schedules, reads exact instructions per step
-from the profiling build in the emulator (gcc at -O3), and fits each template's three numbers by least squares of
+from the profiling builds in the emulator (both compilers at -O3), and fits each template's three numbers by least squares of
 relative errors, none below zero. `CALL` is the median difference of equal steps between schedules, per call.
 Kernels without a measurement take `OTHER`, fitted over all that multiply nothing.
 
@@ -34,6 +34,7 @@ from vmcu.resources import folder
 from vmcu.schedule.schedule import Schedule
 
 DEFAULT_CORE = "cortex-m4"
+DEFAULT_COMPILER = "gcc"  # also where the user has chosen none: a plan does not depend on what is installed
 OTHER = "other"
 
 Rates = tuple[float, float, float]  # instructions per work, per output, per row
@@ -109,18 +110,26 @@ def _elements_read(op: QOp, schedule: Schedule) -> int:
     return total
 
 
-def call_instructions(core: str) -> float:
+def call_instructions(core: str, compiler: str = DEFAULT_COMPILER) -> float:
     """Of one call of a step's function."""
-    return _rate(core).call
+    return _rate(core, compiler).call
 
 
-def _rate(core: str) -> Rate:
-    return RATES[INSTRUCTION_SET.get(core, INSTRUCTION_SET[DEFAULT_CORE])]
+def _rate(core: str, compiler: str) -> Rate:
+    isa = INSTRUCTION_SET.get(core, INSTRUCTION_SET[DEFAULT_CORE])
+    return RATES[rate_name(isa, compiler)]
 
 
-def estimate_steps(schedule: Schedule, core: str = DEFAULT_CORE) -> tuple[int, ...]:
+def rate_name(isa: str, compiler: str) -> str:
+    """Of a rate in `RATES`."""
+    return f"{isa} {compiler}"
+
+
+def estimate_steps(
+    schedule: Schedule, core: str = DEFAULT_CORE, compiler: str = DEFAULT_COMPILER
+) -> tuple[int, ...]:
     """Estimated instructions of each step."""
-    rate = _rate(core)
+    rate = _rate(core, compiler)
     found = []
     for w in step_work(schedule):
         per_work, per_output, per_row = rate.kernels.get(w.template, rate.kernels[OTHER])
@@ -131,13 +140,14 @@ def estimate_steps(schedule: Schedule, core: str = DEFAULT_CORE) -> tuple[int, .
     return tuple(found)
 
 
-def estimate(schedule: Schedule, core: str = DEFAULT_CORE) -> int:
+def estimate(schedule: Schedule, core: str = DEFAULT_CORE, compiler: str = DEFAULT_COMPILER) -> int:
     """Estimated instructions of one inference.
 
     Args:
         core: whose instruction set; one that was not measured counts as `DEFAULT_CORE`.
+        compiler: "gcc" or "zig".
     """
-    return sum(estimate_steps(schedule, core))
+    return sum(estimate_steps(schedule, core, compiler))
 
 
 def executed_macs(schedule: Schedule) -> int:
@@ -152,16 +162,16 @@ def executed_macs(schedule: Schedule) -> int:
 INSTRUCTION_SET: Mapping[str, str] = {
     "cortex-m0plus": "armv6-m",
     "cortex-m3": "armv7-m",
-    "cortex-m4": "armv7-m",
-    "cortex-m7": "armv7-m",
-    "cortex-m33": "armv7-m",
+    "cortex-m4": "armv7e-m",
+    "cortex-m7": "armv7e-m",
+    "cortex-m33": "armv7e-m",
     "cortex-m55": "armv8.1-m",
     "cortex-m85": "armv8.1-m",
 }
 
 
 def read_rates(path: Path) -> dict[str, Rate]:
-    """Instruction set -> its rates, from a file that `python -m bench.cost --update` has written."""
+    """Instruction set and compiler -> the rates, from a file that `python -m bench.cost --update` has written."""
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
     del tables["source"]
     return {
@@ -178,7 +188,7 @@ def rates_text(rates: Mapping[str, Rate], source: str) -> str:
     """
     lines = [
         "# What plain C kernels cost, fitted to exact instruction counts: written by `make calibrate` (bench/cost.py).",
-        "# Per instruction set: instructions per call of a step's function; per kernel [per work, per output, per row].",
+        "# Per instruction set and compiler: instructions per call of a step's function; per kernel [per work, per output, per row].",
         f'source = "{source}"',
     ]
     for name, rate in rates.items():

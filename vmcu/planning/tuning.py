@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.ir.tuning import Key, Tuning
-from vmcu.planning.cost import call_instructions, step_work
+from vmcu.planning.cost import DEFAULT_COMPILER, call_instructions, step_work
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer
 
@@ -29,18 +29,21 @@ def variants(graph: QuantizedGraph) -> list[Schedule]:
     return found
 
 
-def learn(measured: Iterable[tuple[Schedule, Sequence[int]]], core: str) -> Tuning:
+def learn(
+    measured: Iterable[tuple[Schedule, Sequence[int]]], core: str, compiler: str = DEFAULT_COMPILER
+) -> Tuning:
     """What a planner can look up.
 
     Args:
         measured: schedules, and exact instructions of each of their steps.
+        core, compiler: that counted them.
     """
     rates: dict[Key, float] = {}
     for schedule, profile in measured:
         for op, kernel, work, count in zip(
             schedule.steps, schedule.kernels, step_work(schedule), profile, strict=True
         ):
-            alone = count - work.calls * call_instructions(core)
+            alone = count - work.calls * call_instructions(core, compiler)
             if work.outputs:
                 key = (op.output, kernel.template, kernel.scratch_bytes)
                 rates[key] = max(alone, 0) / work.outputs

@@ -161,6 +161,18 @@ class Sum:
         return f"vmcu_requant_sum({a}, {m}, {b}, {n}, INT64_C({add}), {self.shift}, {self.low}, {self.high})"
 
 
+def real_factors(total: Sum) -> tuple[float, float]:
+    """By what the operands are multiplied, roundings aside."""
+    if total.numerics == "onnx":
+        return total.multipliers[0] / 2.0**total.shift, total.multipliers[1] / 2.0**total.shift
+    out = total.out_multiplier * 2.0 ** (total.shift - 31 + TFLM_LEFT_SHIFT)
+    a, b = (
+        sign * m * 2.0 ** (shift - 31) * out
+        for m, shift, sign in zip(total.multipliers, total.shifts, total.signs, strict=True)
+    )
+    return a, b
+
+
 SUM_OPERAND = 255  # |operand|, zero point subtracted, for which no intermediate result overflows
 TFLM_LEFT_SHIFT = 20
 MAX_FACTOR = 2.0**24

@@ -39,6 +39,7 @@ class Schedule:
         aliases: tensors that are rows of other tensors: per row the segment it is.
         stages: runs of steps (first, end) that are streamed together.
         kernels: of the steps; the ones with the least scratch, until `planning.kernels` has chosen.
+        small_c: the C around the kernels is compiled for size.
     """
 
     graph: QuantizedGraph
@@ -47,6 +48,7 @@ class Schedule:
     aliases: Mapping[str, tuple[Segment, ...]]
     stages: tuple[tuple[int, int], ...]
     kernels: tuple[Kernel, ...]
+    small_c: bool = False
 
 
 def layer_by_layer(graph: QuantizedGraph) -> Schedule:

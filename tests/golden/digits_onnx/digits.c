@@ -46,21 +46,18 @@ typedef char digits_check_output_lies_in_pool[0 + DIGITS_OUTPUT_BYTES <= DIGITS_
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_1(
     const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+    int8_t *out_ VMCU_UNUSED, const int8_t *const *in_end_ VMCU_UNUSED,
+    int32_t row_bytes_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r1, [sp, #4]\n"
         "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "str r12, [sp, #8]\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr lr, [sp, #0]\n"
         "2:\n"
         "ldr r0, [lr], #4\n"
-        "ldr r2, [sp, #56]\n"
+        "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
         "ldr r2, [r0], #4\n"
@@ -97,14 +94,13 @@ VMCU_NAKED static void matmul_1_1(
         "smlad r7, r3, r11, r7\n"
         "sxtb16 r11, r11\n"
         "smlad r6, r3, r11, r6\n"
-        "ldr r3, [sp, #52]\n"
+        "ldr r3, [sp, #12]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
+        "ldr lr, [sp, #8]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "smmla r4, r4, r2, r12\n"
         "ssat r4, #8, r4, asr #6\n"
         "strb r4, [lr], #1\n"
@@ -112,7 +108,7 @@ VMCU_NAKED static void matmul_1_1(
         "smmla r5, r5, r3, r12\n"
         "ssat r5, #8, r5, asr #6\n"
         "strb r5, [lr], #1\n"
-        "ldm r0!, {r2, r3}\n"
+        "ldm r1!, {r2, r3}\n"
         "smmla r6, r6, r2, r12\n"
         "ssat r6, #8, r6, asr #6\n"
         "strb r6, [lr], #1\n"
@@ -120,9 +116,8 @@ VMCU_NAKED static void matmul_1_1(
         "smmla r7, r7, r3, r12\n"
         "ssat r7, #8, r7, asr #6\n"
         "strb r7, [lr], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #60]\n"
+        "str lr, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -131,22 +126,19 @@ VMCU_NAKED static void matmul_1_1(
 }
 #else
 static void matmul_1_1(
-    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+    const int8_t *const *in_, const int32_t *weightss_, int8_t *out_, const int8_t *const *in_end_,
+    int32_t row_bytes_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
     int32_t a, b, length, m, n, add;
-    const int8_t *x, *w, *x_end, *start, *rest;
+    const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
     w = weights_;
     do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        parameters_ = start;
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = in_;
         do {
             x = *row++;
@@ -187,11 +179,10 @@ static void matmul_1_1(
             h3 = vmcu_sxtb16(h3, 0);
             acc2 = vmcu_smlad(b, h3, acc2);
         } while (row != in_end_);
-        rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); n = vmcu_load(w + 4); add = vmcu_load(w + 8); w += 12;
         acc0 = vmcu_smmla(acc0, m, add);
         acc0 = vmcu_ssat8(acc0, 6);
         vmcu_store_byte(to, acc0); to += 1;
@@ -199,7 +190,7 @@ static void matmul_1_1(
         acc1 = vmcu_smmla(acc1, n, add);
         acc1 = vmcu_ssat8(acc1, 6);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        m = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
         acc2 = vmcu_smmla(acc2, m, add);
         acc2 = vmcu_ssat8(acc2, 6);
         vmcu_store_byte(to, acc2); to += 1;
@@ -208,24 +199,22 @@ static void matmul_1_1(
         acc3 = vmcu_ssat8(acc3, 6);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
-        parameters_ = rest;
     } while (w != weights_end_);
 }
 #endif
 
-static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
-    const int32_t *parameters)
+static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
     int32_t pixel;
     for (pixel = 0; pixel < 2; pixel += 1) {
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col + 1;
             int32_t ky, count = 3, bytes = 4;
             const int8_t *runs[3];
             int8_t copy[18];
+            int32_t col = pixel + which;
+            int32_t first = col + 1;
             to[which] = out + col * 4;
             if (0) {
                 for (ky = 0; ky < 3; ky++) {
@@ -254,7 +243,7 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *we
                 count = 3;
                 bytes = 4;
             }
-            matmul_1_1(runs, weights, parameters, to[0], runs + count, bytes, weights + 24);
+            matmul_1_1(runs, weights, to[0], runs + count, bytes, weights + 33);
         }
     }
 }
@@ -359,7 +348,7 @@ static void slide_1(
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, k0, k1, k2, k3, k4, channel;
-    int32_t a, b, m, addend;
+    int32_t a, b, m, plus;
     const int8_t *x0, *x1, *x2, *w;
     int8_t *to;
     const int8_t *const *table;
@@ -412,8 +401,8 @@ static void slide_1(
         acc0 = vmcu_smlabt(b, k4, acc0);
         acc1 = vmcu_smlad(a, k1, acc1);
         acc1 = vmcu_smlabt(b, k3, acc1);
-        m = multiplier_; addend = add_;
-        acc0 = vmcu_smmla(acc0, m, addend);
+        m = multiplier_; plus = add_;
+        acc0 = vmcu_smmla(acc0, m, plus);
         acc0 = vmcu_ssat8(acc0, 5);
         vmcu_store_byte(to, acc0); to += 4;
         table = in_;
@@ -430,8 +419,8 @@ static void slide_1(
         b = *x2; x2 += 4;
         acc1 = vmcu_smlad(a, k2, acc1);
         acc1 = vmcu_smlabt(b, k4, acc1);
-        m = multiplier_; addend = add_;
-        acc1 = vmcu_smmla(acc1, m, addend);
+        m = multiplier_; plus = add_;
+        acc1 = vmcu_smmla(acc1, m, plus);
         acc1 = vmcu_ssat8(acc1, 5);
         vmcu_store_byte(to, acc1); to += 4;
         to -= 7;
@@ -448,12 +437,12 @@ static void slide_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *wei
     slide_1(in, out, weights, weights + 28, 0, 0, 112, out, 0);
 }
 
-/* Two rows, scaled and added in 64 bits, shifted by 31. */
+/* Two rows, scaled and added in 32 bits, shifted by 20. */
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void add_1(
     const int8_t *a_ VMCU_UNUSED, const int8_t *b_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
     const int8_t *a_end_ VMCU_UNUSED, int32_t m_ VMCU_UNUSED, int32_t n_ VMCU_UNUSED,
-    int32_t low_ VMCU_UNUSED, int32_t high_ VMCU_UNUSED)
+    int32_t add_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
@@ -464,50 +453,35 @@ VMCU_NAKED static void add_1(
         "ldr r4, [sp, #52]\n"
         "ldr r5, [sp, #56]\n"
         "ldr r6, [sp, #60]\n"
-        "ldr r7, [sp, #64]\n"
         "1:\n"
-        "ldr r8, [r0], #4\n"
-        "ldr r9, [r1], #4\n"
+        ".rept 2\n"
+        "ldr r7, [r0], #4\n"
+        "ldr r8, [r1], #4\n"
+        "sxtb r9, r7\n"
         "sxtb r10, r8\n"
-        "sxtb r11, r9\n"
-        "mov r12, r6\n"
-        "mov lr, r7\n"
-        "smlal r12, lr, r10, r4\n"
-        "smlal r12, lr, r11, r5\n"
-        "lsr r10, r12, #31\n"
-        "orr r10, r10, lr, lsl #1\n"
-        "ssat r10, #8, r10\n"
-        "strb r10, [r2], #1\n"
+        "mla r9, r9, r4, r6\n"
+        "mla r9, r10, r5, r9\n"
+        "ssat r9, #8, r9, asr #20\n"
+        "strb r9, [r2], #1\n"
+        "sxtb r9, r7, ror #8\n"
         "sxtb r10, r8, ror #8\n"
-        "sxtb r11, r9, ror #8\n"
-        "mov r12, r6\n"
-        "mov lr, r7\n"
-        "smlal r12, lr, r10, r4\n"
-        "smlal r12, lr, r11, r5\n"
-        "lsr r10, r12, #31\n"
-        "orr r10, r10, lr, lsl #1\n"
-        "ssat r10, #8, r10\n"
-        "strb r10, [r2], #1\n"
+        "mla r9, r9, r4, r6\n"
+        "mla r9, r10, r5, r9\n"
+        "ssat r9, #8, r9, asr #20\n"
+        "strb r9, [r2], #1\n"
+        "sxtb r9, r7, ror #16\n"
         "sxtb r10, r8, ror #16\n"
-        "sxtb r11, r9, ror #16\n"
-        "mov r12, r6\n"
-        "mov lr, r7\n"
-        "smlal r12, lr, r10, r4\n"
-        "smlal r12, lr, r11, r5\n"
-        "lsr r10, r12, #31\n"
-        "orr r10, r10, lr, lsl #1\n"
-        "ssat r10, #8, r10\n"
-        "strb r10, [r2], #1\n"
+        "mla r9, r9, r4, r6\n"
+        "mla r9, r10, r5, r9\n"
+        "ssat r9, #8, r9, asr #20\n"
+        "strb r9, [r2], #1\n"
+        "sxtb r9, r7, ror #24\n"
         "sxtb r10, r8, ror #24\n"
-        "sxtb r11, r9, ror #24\n"
-        "mov r12, r6\n"
-        "mov lr, r7\n"
-        "smlal r12, lr, r10, r4\n"
-        "smlal r12, lr, r11, r5\n"
-        "lsr r10, r12, #31\n"
-        "orr r10, r10, lr, lsl #1\n"
-        "ssat r10, #8, r10\n"
-        "strb r10, [r2], #1\n"
+        "mla r9, r9, r4, r6\n"
+        "mla r9, r10, r5, r9\n"
+        "ssat r9, #8, r9, asr #20\n"
+        "strb r9, [r2], #1\n"
+        ".endr\n"
         "cmp r0, r3\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -517,70 +491,55 @@ VMCU_NAKED static void add_1(
 #else
 static void add_1(
     const int8_t *a_, const int8_t *b_, int8_t *out_, const int8_t *a_end_, int32_t m_, int32_t n_,
-    int32_t low_, int32_t high_)
+    int32_t add_)
 {
-    int32_t c0, c1, c2, c3, v0, v1, v2, v3;
-    int32_t v4, v5;
+    int32_t c0, c1, c2, v0, v1, v2, v3;
     const int8_t *x, *y, *end;
     int8_t *to;
+    int32_t rept;
     x = a_;
     y = b_;
     to = out_;
     end = a_end_;
     c0 = m_;
     c1 = n_;
-    c2 = low_;
-    c3 = high_;
+    c2 = add_;
     do {
-        v0 = vmcu_load(x); x += 4;
-        v1 = vmcu_load(y); y += 4;
-        v2 = vmcu_sxtb(v0, 0);
-        v3 = vmcu_sxtb(v1, 0);
-        v4 = c2;
-        v5 = c3;
-        vmcu_mla64(&v4, &v5, v2, c0);
-        vmcu_mla64(&v4, &v5, v3, c1);
-        v2 = vmcu_lsr(v4, 31);
-        v2 |= vmcu_shl(v5, 1);
-        v2 = vmcu_ssat8(v2, 0);
-        vmcu_store_byte(to, v2); to += 1;
-        v2 = vmcu_sxtb(v0, 8);
-        v3 = vmcu_sxtb(v1, 8);
-        v4 = c2;
-        v5 = c3;
-        vmcu_mla64(&v4, &v5, v2, c0);
-        vmcu_mla64(&v4, &v5, v3, c1);
-        v2 = vmcu_lsr(v4, 31);
-        v2 |= vmcu_shl(v5, 1);
-        v2 = vmcu_ssat8(v2, 0);
-        vmcu_store_byte(to, v2); to += 1;
-        v2 = vmcu_sxtb(v0, 16);
-        v3 = vmcu_sxtb(v1, 16);
-        v4 = c2;
-        v5 = c3;
-        vmcu_mla64(&v4, &v5, v2, c0);
-        vmcu_mla64(&v4, &v5, v3, c1);
-        v2 = vmcu_lsr(v4, 31);
-        v2 |= vmcu_shl(v5, 1);
-        v2 = vmcu_ssat8(v2, 0);
-        vmcu_store_byte(to, v2); to += 1;
-        v2 = vmcu_sxtb(v0, 24);
-        v3 = vmcu_sxtb(v1, 24);
-        v4 = c2;
-        v5 = c3;
-        vmcu_mla64(&v4, &v5, v2, c0);
-        vmcu_mla64(&v4, &v5, v3, c1);
-        v2 = vmcu_lsr(v4, 31);
-        v2 |= vmcu_shl(v5, 1);
-        v2 = vmcu_ssat8(v2, 0);
-        vmcu_store_byte(to, v2); to += 1;
+        for (rept = 0; rept < 2; rept++) {
+            v0 = vmcu_load(x); x += 4;
+            v1 = vmcu_load(y); y += 4;
+            v2 = vmcu_sxtb(v0, 0);
+            v3 = vmcu_sxtb(v1, 0);
+            v2 = vmcu_muladd(v2, c0, c2);
+            v2 = vmcu_muladd(v3, c1, v2);
+            v2 = vmcu_ssat8(v2, 20);
+            vmcu_store_byte(to, v2); to += 1;
+            v2 = vmcu_sxtb(v0, 8);
+            v3 = vmcu_sxtb(v1, 8);
+            v2 = vmcu_muladd(v2, c0, c2);
+            v2 = vmcu_muladd(v3, c1, v2);
+            v2 = vmcu_ssat8(v2, 20);
+            vmcu_store_byte(to, v2); to += 1;
+            v2 = vmcu_sxtb(v0, 16);
+            v3 = vmcu_sxtb(v1, 16);
+            v2 = vmcu_muladd(v2, c0, c2);
+            v2 = vmcu_muladd(v3, c1, v2);
+            v2 = vmcu_ssat8(v2, 20);
+            vmcu_store_byte(to, v2); to += 1;
+            v2 = vmcu_sxtb(v0, 24);
+            v3 = vmcu_sxtb(v1, 24);
+            v2 = vmcu_muladd(v2, c0, c2);
+            v2 = vmcu_muladd(v3, c1, v2);
+            v2 = vmcu_ssat8(v2, 20);
+            vmcu_store_byte(to, v2); to += 1;
+        }
     } while (x != end);
 }
 #endif
 
 static void sum_dsp_1(const int8_t *const *in, int8_t *out)
 {
-    add_1(in[0], in[1], out, in[0] + 8, 1193046441, 1670265000, -1550964088, 24);
+    add_1(in[0], in[1], out, in[0] + 8, 582542, 815559, 51671488);
 }
 
 static void max_pool_1(const int8_t *const *in, int8_t *out)
@@ -629,21 +588,18 @@ static void finish_1(const int8_t *const *in, int8_t *out, const int32_t *multip
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_2(
     const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+    int8_t *out_ VMCU_UNUSED, const int8_t *const *in_end_ VMCU_UNUSED,
+    int32_t row_bytes_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r1, [sp, #4]\n"
         "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "str r12, [sp, #8]\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr lr, [sp, #0]\n"
         "2:\n"
         "ldr r0, [lr], #4\n"
-        "ldr r2, [sp, #56]\n"
+        "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
         "ldr r2, [r0], #4\n"
@@ -664,14 +620,13 @@ VMCU_NAKED static void matmul_1_2(
         "smlad r6, r3, r11, r6\n"
         "cmp r0, r12\n"
         "bne 3b\n"
-        "ldr r3, [sp, #52]\n"
+        "ldr r3, [sp, #12]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
+        "ldr lr, [sp, #8]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "smmla r4, r4, r2, r12\n"
         "ssat r4, #8, r4, asr #6\n"
         "strb r4, [lr], #1\n"
@@ -679,7 +634,7 @@ VMCU_NAKED static void matmul_1_2(
         "smmla r5, r5, r3, r12\n"
         "ssat r5, #8, r5, asr #6\n"
         "strb r5, [lr], #1\n"
-        "ldm r0!, {r2, r3}\n"
+        "ldm r1!, {r2, r3}\n"
         "smmla r6, r6, r2, r12\n"
         "ssat r6, #8, r6, asr #6\n"
         "strb r6, [lr], #1\n"
@@ -687,9 +642,8 @@ VMCU_NAKED static void matmul_1_2(
         "smmla r7, r7, r3, r12\n"
         "ssat r7, #8, r7, asr #6\n"
         "strb r7, [lr], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #60]\n"
+        "str lr, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -698,22 +652,19 @@ VMCU_NAKED static void matmul_1_2(
 }
 #else
 static void matmul_1_2(
-    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+    const int8_t *const *in_, const int32_t *weightss_, int8_t *out_, const int8_t *const *in_end_,
+    int32_t row_bytes_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
     int32_t a, b, length, m, n, add;
-    const int8_t *x, *w, *x_end, *start, *rest;
+    const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
     w = weights_;
     do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        parameters_ = start;
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = in_;
         do {
             x = *row++;
@@ -738,11 +689,10 @@ static void matmul_1_2(
                 acc2 = vmcu_smlad(b, h3, acc2);
             } while (x != x_end);
         } while (row != in_end_);
-        rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); n = vmcu_load(w + 4); add = vmcu_load(w + 8); w += 12;
         acc0 = vmcu_smmla(acc0, m, add);
         acc0 = vmcu_ssat8(acc0, 6);
         vmcu_store_byte(to, acc0); to += 1;
@@ -750,7 +700,7 @@ static void matmul_1_2(
         acc1 = vmcu_smmla(acc1, n, add);
         acc1 = vmcu_ssat8(acc1, 6);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        m = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
         acc2 = vmcu_smmla(acc2, m, add);
         acc2 = vmcu_ssat8(acc2, 6);
         vmcu_store_byte(to, acc2); to += 1;
@@ -759,16 +709,14 @@ static void matmul_1_2(
         acc3 = vmcu_ssat8(acc3, 6);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
-        parameters_ = rest;
     } while (w != weights_end_);
 }
 #endif
 
-static void vector_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
-    const int32_t *parameters)
+static void vector_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
     int8_t last[4];
-    matmul_1_2(in, weights + 0, parameters + 0, last, in + 1, 4, weights + 4);
+    matmul_1_2(in, weights + 0, last, in + 1, 4, weights + 13);
     memcpy(out + 0, last, 3);
 }
 
@@ -823,7 +771,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
                 }
             }
         }
-        window_dsp_1(in, out, s0_weights, s0_parameters);
+        window_dsp_1(in, out, s0_weights);
         VMCU_DONE(0U, row, out, 8U);
     }
 }
@@ -946,7 +894,7 @@ VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
         VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 0;
         VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
-        vector_dsp_1(in, out, s6_weights, s6_parameters);
+        vector_dsp_1(in, out, s6_weights);
         VMCU_DONE(6U, row, out, 3U);
     }
 }

@@ -46,21 +46,18 @@ typedef char digits_check_output_lies_in_pool[0 + DIGITS_OUTPUT_BYTES <= DIGITS_
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_1(
     const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+    int8_t *out_ VMCU_UNUSED, const int8_t *const *in_end_ VMCU_UNUSED,
+    int32_t row_bytes_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r1, [sp, #4]\n"
         "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "str r12, [sp, #8]\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr lr, [sp, #0]\n"
         "2:\n"
         "ldr r0, [lr], #4\n"
-        "ldr r2, [sp, #56]\n"
+        "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
         "ldr r2, [r0], #4\n"
@@ -97,46 +94,30 @@ VMCU_NAKED static void matmul_1_1(
         "smlad r7, r3, r11, r7\n"
         "sxtb16 r11, r11\n"
         "smlad r6, r3, r11, r6\n"
-        "ldr r3, [sp, #52]\n"
+        "ldr r3, [sp, #12]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "str r1, [sp, #4]\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
+        "ldr lr, [sp, #8]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "lsl r4, r4, #1\n"
-        "add r1, r3, r4, asr #31\n"
-        "smmlar r4, r4, r2, r1\n"
-        "asr r4, r4, r12\n"
-        "ssat r4, #8, r4\n"
+        "ldm r1!, {r2, r3, r12}\n"
+        "add r4, r3, r4, lsl #8\n"
+        "smmul r4, r4, r2\n"
+        "ssat r4, #8, r4, asr #11\n"
         "strb r4, [lr], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "asr r5, r5, #7\n"
-        "add r1, r3, r5, asr #31\n"
-        "smmlar r5, r5, r2, r1\n"
-        "asr r5, r5, r12\n"
-        "ssat r5, #8, r5\n"
+        "smmul r5, r5, r12\n"
+        "ssat r5, #8, r5, asr #11\n"
         "strb r5, [lr], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "lsl r6, r6, #1\n"
-        "add r1, r3, r6, asr #31\n"
-        "smmlar r6, r6, r2, r1\n"
-        "asr r6, r6, r12\n"
-        "ssat r6, #8, r6\n"
+        "ldm r1!, {r2, r3, r12}\n"
+        "add r6, r3, r6, lsl #8\n"
+        "smmul r6, r6, r2\n"
+        "ssat r6, #8, r6, asr #11\n"
         "strb r6, [lr], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
-        "asr r7, r7, #7\n"
-        "add r1, r3, r7, asr #31\n"
-        "smmlar r7, r7, r2, r1\n"
-        "asr r7, r7, r12\n"
-        "ssat r7, #8, r7\n"
+        "smmul r7, r7, r12\n"
+        "ssat r7, #8, r7, asr #11\n"
         "strb r7, [lr], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r1, [sp, #4]\n"
-        "ldr r2, [sp, #60]\n"
+        "str lr, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -145,22 +126,19 @@ VMCU_NAKED static void matmul_1_1(
 }
 #else
 static void matmul_1_1(
-    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+    const int8_t *const *in_, const int32_t *weightss_, int8_t *out_, const int8_t *const *in_end_,
+    int32_t row_bytes_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
-    int32_t a, b, length, m, c, shift, sign;
-    const int8_t *x, *w, *x_end, *start, *rest;
+    int32_t a, b, length, m, offset, n;
+    const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
     w = weights_;
     do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        parameters_ = start;
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = in_;
         do {
             x = *row++;
@@ -201,59 +179,42 @@ static void matmul_1_1(
             h3 = vmcu_sxtb16(h3, 0);
             acc2 = vmcu_smlad(b, h3, acc2);
         } while (row != in_end_);
-        weights_ = w;
-        rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc0 = vmcu_shl(acc0, 1);
-        sign = vmcu_add(c, acc0 >> 31);
-        acc0 = vmcu_smmlar(acc0, m, sign);
-        acc0 = acc0 >> (shift & 255);
-        acc0 = vmcu_ssat8(acc0, 0);
+        m = vmcu_load(w); offset = vmcu_load(w + 4); n = vmcu_load(w + 8); w += 12;
+        acc0 = vmcu_add(offset, vmcu_shl(acc0, 8));
+        acc0 = vmcu_smmul(acc0, m);
+        acc0 = vmcu_ssat8(acc0, 11);
         vmcu_store_byte(to, acc0); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc1 = acc1 >> 7;
-        sign = vmcu_add(c, acc1 >> 31);
-        acc1 = vmcu_smmlar(acc1, m, sign);
-        acc1 = acc1 >> (shift & 255);
-        acc1 = vmcu_ssat8(acc1, 0);
+        acc1 = vmcu_smmul(acc1, n);
+        acc1 = vmcu_ssat8(acc1, 11);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc2 = vmcu_shl(acc2, 1);
-        sign = vmcu_add(c, acc2 >> 31);
-        acc2 = vmcu_smmlar(acc2, m, sign);
-        acc2 = acc2 >> (shift & 255);
-        acc2 = vmcu_ssat8(acc2, 0);
+        m = vmcu_load(w); offset = vmcu_load(w + 4); n = vmcu_load(w + 8); w += 12;
+        acc2 = vmcu_add(offset, vmcu_shl(acc2, 8));
+        acc2 = vmcu_smmul(acc2, m);
+        acc2 = vmcu_ssat8(acc2, 11);
         vmcu_store_byte(to, acc2); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
-        acc3 = acc3 >> 7;
-        sign = vmcu_add(c, acc3 >> 31);
-        acc3 = vmcu_smmlar(acc3, m, sign);
-        acc3 = acc3 >> (shift & 255);
-        acc3 = vmcu_ssat8(acc3, 0);
+        acc3 = vmcu_smmul(acc3, n);
+        acc3 = vmcu_ssat8(acc3, 11);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
-        parameters_ = rest;
-        w = weights_;
     } while (w != weights_end_);
 }
 #endif
 
-static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
-    const int32_t *parameters)
+static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
     int32_t pixel;
     for (pixel = 0; pixel < 2; pixel += 1) {
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col + 1;
             int32_t ky, count = 3, bytes = 4;
             const int8_t *runs[3];
             int8_t copy[18];
+            int32_t col = pixel + which;
+            int32_t first = col + 1;
             to[which] = out + col * 4;
             if (0) {
                 for (ky = 0; ky < 3; ky++) {
@@ -282,7 +243,7 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *we
                 count = 3;
                 bytes = 4;
             }
-            matmul_1_1(runs, weights, parameters, to[0], runs + count, bytes, weights + 24);
+            matmul_1_1(runs, weights, to[0], runs + count, bytes, weights + 34);
         }
     }
 }
@@ -392,7 +353,7 @@ static void slide_1(
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, k0, k1, k2, k3, k4;
-    int32_t channel, a, b, m, addend;
+    int32_t channel, a, b, m, plus;
     const int8_t *x0, *x1, *x2, *w;
     int8_t *to;
     const int8_t *const *table;
@@ -446,9 +407,9 @@ static void slide_1(
         acc0 = vmcu_smlabt(b, k4, acc0);
         acc1 = vmcu_smlad(a, k1, acc1);
         acc1 = vmcu_smlabt(b, k3, acc1);
-        m = multiplier_; addend = add_;
-        addend = vmcu_add(addend, acc0 >> 31);
-        acc0 = vmcu_smmlar(acc0, m, addend);
+        m = multiplier_; plus = add_;
+        plus = vmcu_add(plus, acc0 >> 31);
+        acc0 = vmcu_smmlar(acc0, m, plus);
         acc0 = acc0 >> (k4 & 255);
         acc0 = vmcu_ssat8(acc0, 0);
         vmcu_store_byte(to, acc0); to += 4;
@@ -466,9 +427,9 @@ static void slide_1(
         b = *x2; x2 += 4;
         acc1 = vmcu_smlad(a, k2, acc1);
         acc1 = vmcu_smlabt(b, k4, acc1);
-        m = multiplier_; addend = add_;
-        addend = vmcu_add(addend, acc1 >> 31);
-        acc1 = vmcu_smmlar(acc1, m, addend);
+        m = multiplier_; plus = add_;
+        plus = vmcu_add(plus, acc1 >> 31);
+        acc1 = vmcu_smmlar(acc1, m, plus);
         acc1 = acc1 >> (k4 & 255);
         acc1 = vmcu_ssat8(acc1, 0);
         vmcu_store_byte(to, acc1); to += 4;
@@ -486,78 +447,52 @@ static void slide_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *wei
     slide_1(in, out, weights, weights + 32, 0, 0, 0, out, 0);
 }
 
-/* Two rows, scaled and added as TFLite Micro does; shifts 1 and 19. */
+/* Two rows, scaled and added in 32 bits, shifted by 20. */
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void add_1(
     const int8_t *a_ VMCU_UNUSED, const int8_t *b_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *a_end_ VMCU_UNUSED, int32_t start_ VMCU_UNUSED, int32_t start2_ VMCU_UNUSED,
-    int32_t multiplier_ VMCU_UNUSED, int32_t half_ VMCU_UNUSED,
-    int32_t out_multiplier_ VMCU_UNUSED, int32_t add_ VMCU_UNUSED)
+    const int8_t *a_end_ VMCU_UNUSED, int32_t m_ VMCU_UNUSED, int32_t n_ VMCU_UNUSED,
+    int32_t add_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r0, [sp, #0]\n"
         "ldr r1, [sp, #4]\n"
         "ldr r2, [sp, #8]\n"
-        "ldr r3, [sp, #52]\n"
-        "ldr r4, [sp, #56]\n"
-        "ldr r5, [sp, #60]\n"
-        "ldr r6, [sp, #64]\n"
-        "ldr r7, [sp, #68]\n"
-        "ldr r8, [sp, #72]\n"
+        "ldr r3, [sp, #12]\n"
+        "ldr r4, [sp, #52]\n"
+        "ldr r5, [sp, #56]\n"
+        "ldr r6, [sp, #60]\n"
         "1:\n"
-        "ldr r9, [r0], #4\n"
-        "ldr r10, [r1], #4\n"
-        "sxtb r11, r10\n"
-        "sxtb r12, r9\n"
-        "add r11, r3, r11, lsl #19\n"
-        "add r12, r4, r12, lsl #21\n"
-        "add lr, r6, r12, asr #31\n"
-        "smmlar r12, r12, r5, lr\n"
-        "add r11, r11, r12, asr #1\n"
-        "lsl r11, r11, #1\n"
-        "add lr, r8, r11, asr #31\n"
-        "smmlar r11, r11, r7, lr\n"
-        "ssat r11, #8, r11, asr #19\n"
-        "strb r11, [r2], #1\n"
-        "sxtb r11, r10, ror #8\n"
-        "sxtb r12, r9, ror #8\n"
-        "add r11, r3, r11, lsl #19\n"
-        "add r12, r4, r12, lsl #21\n"
-        "add lr, r6, r12, asr #31\n"
-        "smmlar r12, r12, r5, lr\n"
-        "add r11, r11, r12, asr #1\n"
-        "lsl r11, r11, #1\n"
-        "add lr, r8, r11, asr #31\n"
-        "smmlar r11, r11, r7, lr\n"
-        "ssat r11, #8, r11, asr #19\n"
-        "strb r11, [r2], #1\n"
-        "sxtb r11, r10, ror #16\n"
-        "sxtb r12, r9, ror #16\n"
-        "add r11, r3, r11, lsl #19\n"
-        "add r12, r4, r12, lsl #21\n"
-        "add lr, r6, r12, asr #31\n"
-        "smmlar r12, r12, r5, lr\n"
-        "add r11, r11, r12, asr #1\n"
-        "lsl r11, r11, #1\n"
-        "add lr, r8, r11, asr #31\n"
-        "smmlar r11, r11, r7, lr\n"
-        "ssat r11, #8, r11, asr #19\n"
-        "strb r11, [r2], #1\n"
-        "sxtb r11, r10, ror #24\n"
-        "sxtb r12, r9, ror #24\n"
-        "add r11, r3, r11, lsl #19\n"
-        "add r12, r4, r12, lsl #21\n"
-        "add lr, r6, r12, asr #31\n"
-        "smmlar r12, r12, r5, lr\n"
-        "add r11, r11, r12, asr #1\n"
-        "lsl r11, r11, #1\n"
-        "add lr, r8, r11, asr #31\n"
-        "smmlar r11, r11, r7, lr\n"
-        "ssat r11, #8, r11, asr #19\n"
-        "strb r11, [r2], #1\n"
-        "ldr r9, [sp, #12]\n"
-        "cmp r0, r9\n"
+        ".rept 2\n"
+        "ldr r7, [r0], #4\n"
+        "ldr r8, [r1], #4\n"
+        "sxtb r9, r7\n"
+        "sxtb r10, r8\n"
+        "mla r9, r9, r4, r6\n"
+        "mla r9, r10, r5, r9\n"
+        "ssat r9, #8, r9, asr #20\n"
+        "strb r9, [r2], #1\n"
+        "sxtb r9, r7, ror #8\n"
+        "sxtb r10, r8, ror #8\n"
+        "mla r9, r9, r4, r6\n"
+        "mla r9, r10, r5, r9\n"
+        "ssat r9, #8, r9, asr #20\n"
+        "strb r9, [r2], #1\n"
+        "sxtb r9, r7, ror #16\n"
+        "sxtb r10, r8, ror #16\n"
+        "mla r9, r9, r4, r6\n"
+        "mla r9, r10, r5, r9\n"
+        "ssat r9, #8, r9, asr #20\n"
+        "strb r9, [r2], #1\n"
+        "sxtb r9, r7, ror #24\n"
+        "sxtb r10, r8, ror #24\n"
+        "mla r9, r9, r4, r6\n"
+        "mla r9, r10, r5, r9\n"
+        "ssat r9, #8, r9, asr #20\n"
+        "strb r9, [r2], #1\n"
+        ".endr\n"
+        "cmp r0, r3\n"
         "bne 1b\n"
         "add sp, #16\n"
         "pop {r4-r11, pc}\n"
@@ -565,80 +500,56 @@ VMCU_NAKED static void add_1(
 }
 #else
 static void add_1(
-    const int8_t *a_, const int8_t *b_, int8_t *out_, const int8_t *a_end_, int32_t start_,
-    int32_t start2_, int32_t multiplier_, int32_t half_, int32_t out_multiplier_, int32_t add_)
+    const int8_t *a_, const int8_t *b_, int8_t *out_, const int8_t *a_end_, int32_t m_, int32_t n_,
+    int32_t add_)
 {
-    int32_t c0, c1, c2, c3, c4, c5, v0, v1;
-    int32_t t0, t1, t2;
-    const int8_t *x, *y;
+    int32_t c0, c1, c2, v0, v1, v2, v3;
+    const int8_t *x, *y, *end;
     int8_t *to;
+    int32_t rept;
     x = a_;
     y = b_;
     to = out_;
-    c0 = start_;
-    c1 = start2_;
-    c2 = multiplier_;
-    c3 = half_;
-    c4 = out_multiplier_;
-    c5 = add_;
+    end = a_end_;
+    c0 = m_;
+    c1 = n_;
+    c2 = add_;
     do {
-        v0 = vmcu_load(x); x += 4;
-        v1 = vmcu_load(y); y += 4;
-        t0 = vmcu_sxtb(v1, 0);
-        t1 = vmcu_sxtb(v0, 0);
-        t0 = vmcu_add(c0, vmcu_shl(t0, 19));
-        t1 = vmcu_add(c1, vmcu_shl(t1, 21));
-        t2 = vmcu_add(c3, t1 >> 31);
-        t1 = vmcu_smmlar(t1, c2, t2);
-        t0 = vmcu_add(t0, t1 >> 1);
-        t0 = vmcu_shl(t0, 1);
-        t2 = vmcu_add(c5, t0 >> 31);
-        t0 = vmcu_smmlar(t0, c4, t2);
-        t0 = vmcu_ssat8(t0, 19);
-        vmcu_store_byte(to, t0); to += 1;
-        t0 = vmcu_sxtb(v1, 8);
-        t1 = vmcu_sxtb(v0, 8);
-        t0 = vmcu_add(c0, vmcu_shl(t0, 19));
-        t1 = vmcu_add(c1, vmcu_shl(t1, 21));
-        t2 = vmcu_add(c3, t1 >> 31);
-        t1 = vmcu_smmlar(t1, c2, t2);
-        t0 = vmcu_add(t0, t1 >> 1);
-        t0 = vmcu_shl(t0, 1);
-        t2 = vmcu_add(c5, t0 >> 31);
-        t0 = vmcu_smmlar(t0, c4, t2);
-        t0 = vmcu_ssat8(t0, 19);
-        vmcu_store_byte(to, t0); to += 1;
-        t0 = vmcu_sxtb(v1, 16);
-        t1 = vmcu_sxtb(v0, 16);
-        t0 = vmcu_add(c0, vmcu_shl(t0, 19));
-        t1 = vmcu_add(c1, vmcu_shl(t1, 21));
-        t2 = vmcu_add(c3, t1 >> 31);
-        t1 = vmcu_smmlar(t1, c2, t2);
-        t0 = vmcu_add(t0, t1 >> 1);
-        t0 = vmcu_shl(t0, 1);
-        t2 = vmcu_add(c5, t0 >> 31);
-        t0 = vmcu_smmlar(t0, c4, t2);
-        t0 = vmcu_ssat8(t0, 19);
-        vmcu_store_byte(to, t0); to += 1;
-        t0 = vmcu_sxtb(v1, 24);
-        t1 = vmcu_sxtb(v0, 24);
-        t0 = vmcu_add(c0, vmcu_shl(t0, 19));
-        t1 = vmcu_add(c1, vmcu_shl(t1, 21));
-        t2 = vmcu_add(c3, t1 >> 31);
-        t1 = vmcu_smmlar(t1, c2, t2);
-        t0 = vmcu_add(t0, t1 >> 1);
-        t0 = vmcu_shl(t0, 1);
-        t2 = vmcu_add(c5, t0 >> 31);
-        t0 = vmcu_smmlar(t0, c4, t2);
-        t0 = vmcu_ssat8(t0, 19);
-        vmcu_store_byte(to, t0); to += 1;
-    } while (x != a_end_);
+        for (rept = 0; rept < 2; rept++) {
+            v0 = vmcu_load(x); x += 4;
+            v1 = vmcu_load(y); y += 4;
+            v2 = vmcu_sxtb(v0, 0);
+            v3 = vmcu_sxtb(v1, 0);
+            v2 = vmcu_muladd(v2, c0, c2);
+            v2 = vmcu_muladd(v3, c1, v2);
+            v2 = vmcu_ssat8(v2, 20);
+            vmcu_store_byte(to, v2); to += 1;
+            v2 = vmcu_sxtb(v0, 8);
+            v3 = vmcu_sxtb(v1, 8);
+            v2 = vmcu_muladd(v2, c0, c2);
+            v2 = vmcu_muladd(v3, c1, v2);
+            v2 = vmcu_ssat8(v2, 20);
+            vmcu_store_byte(to, v2); to += 1;
+            v2 = vmcu_sxtb(v0, 16);
+            v3 = vmcu_sxtb(v1, 16);
+            v2 = vmcu_muladd(v2, c0, c2);
+            v2 = vmcu_muladd(v3, c1, v2);
+            v2 = vmcu_ssat8(v2, 20);
+            vmcu_store_byte(to, v2); to += 1;
+            v2 = vmcu_sxtb(v0, 24);
+            v3 = vmcu_sxtb(v1, 24);
+            v2 = vmcu_muladd(v2, c0, c2);
+            v2 = vmcu_muladd(v3, c1, v2);
+            v2 = vmcu_ssat8(v2, 20);
+            vmcu_store_byte(to, v2); to += 1;
+        }
+    } while (x != end);
 }
 #endif
 
 static void sum_dsp_1(const int8_t *const *in, int8_t *out)
 {
-    add_1(in[0], in[1], out, in[0] + 8, -1572864, 268435456, 1533916908, 1, 1670265000, -10223616);
+    add_1(in[0], in[1], out, in[0] + 8, 582542, 815559, 51671488);
 }
 
 static void max_pool_1(const int8_t *const *in, int8_t *out)
@@ -688,21 +599,18 @@ static void finish_1(const int8_t *const *in, int8_t *out, const int32_t *multip
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_2(
     const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+    int8_t *out_ VMCU_UNUSED, const int8_t *const *in_end_ VMCU_UNUSED,
+    int32_t row_bytes_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r1, [sp, #4]\n"
         "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "str r12, [sp, #8]\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr lr, [sp, #0]\n"
         "2:\n"
         "ldr r0, [lr], #4\n"
-        "ldr r2, [sp, #56]\n"
+        "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
         "ldr r2, [r0], #4\n"
@@ -723,46 +631,42 @@ VMCU_NAKED static void matmul_1_2(
         "smlad r6, r3, r11, r6\n"
         "cmp r0, r12\n"
         "bne 3b\n"
-        "ldr r3, [sp, #52]\n"
+        "ldr r3, [sp, #12]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "str r1, [sp, #4]\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
+        "ldr lr, [sp, #8]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "lsl r4, r4, #1\n"
-        "add r1, r3, r4, asr #31\n"
-        "smmlar r4, r4, r2, r1\n"
+        "add r0, r3, r4, asr #31\n"
+        "smmlar r4, r4, r2, r0\n"
         "asr r4, r4, r12\n"
         "ssat r4, #8, r4\n"
         "strb r4, [lr], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "asr r5, r5, #7\n"
-        "add r1, r3, r5, asr #31\n"
-        "smmlar r5, r5, r2, r1\n"
+        "add r0, r3, r5, asr #31\n"
+        "smmlar r5, r5, r2, r0\n"
         "asr r5, r5, r12\n"
         "ssat r5, #8, r5\n"
         "strb r5, [lr], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "lsl r6, r6, #1\n"
-        "add r1, r3, r6, asr #31\n"
-        "smmlar r6, r6, r2, r1\n"
+        "add r0, r3, r6, asr #31\n"
+        "smmlar r6, r6, r2, r0\n"
         "asr r6, r6, r12\n"
         "ssat r6, #8, r6\n"
         "strb r6, [lr], #1\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "asr r7, r7, #7\n"
-        "add r1, r3, r7, asr #31\n"
-        "smmlar r7, r7, r2, r1\n"
+        "add r0, r3, r7, asr #31\n"
+        "smmlar r7, r7, r2, r0\n"
         "asr r7, r7, r12\n"
         "ssat r7, #8, r7\n"
         "strb r7, [lr], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r1, [sp, #4]\n"
-        "ldr r2, [sp, #60]\n"
+        "str lr, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -771,22 +675,19 @@ VMCU_NAKED static void matmul_1_2(
 }
 #else
 static void matmul_1_2(
-    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+    const int8_t *const *in_, const int32_t *weightss_, int8_t *out_, const int8_t *const *in_end_,
+    int32_t row_bytes_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
     int32_t a, b, length, m, c, shift, sign;
-    const int8_t *x, *w, *x_end, *start, *rest;
+    const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
     w = weights_;
     do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        parameters_ = start;
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = in_;
         do {
             x = *row++;
@@ -811,33 +712,31 @@ static void matmul_1_2(
                 acc2 = vmcu_smlad(b, h3, acc2);
             } while (x != x_end);
         } while (row != in_end_);
-        weights_ = w;
-        rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); c = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
         acc0 = vmcu_shl(acc0, 1);
         sign = vmcu_add(c, acc0 >> 31);
         acc0 = vmcu_smmlar(acc0, m, sign);
         acc0 = acc0 >> (shift & 255);
         acc0 = vmcu_ssat8(acc0, 0);
         vmcu_store_byte(to, acc0); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); c = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
         acc1 = acc1 >> 7;
         sign = vmcu_add(c, acc1 >> 31);
         acc1 = vmcu_smmlar(acc1, m, sign);
         acc1 = acc1 >> (shift & 255);
         acc1 = vmcu_ssat8(acc1, 0);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); c = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
         acc2 = vmcu_shl(acc2, 1);
         sign = vmcu_add(c, acc2 >> 31);
         acc2 = vmcu_smmlar(acc2, m, sign);
         acc2 = acc2 >> (shift & 255);
         acc2 = vmcu_ssat8(acc2, 0);
         vmcu_store_byte(to, acc2); to += 1;
-        m = vmcu_load(rest); c = vmcu_load(rest + 4); shift = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); c = vmcu_load(w + 4); shift = vmcu_load(w + 8); w += 12;
         acc3 = acc3 >> 7;
         sign = vmcu_add(c, acc3 >> 31);
         acc3 = vmcu_smmlar(acc3, m, sign);
@@ -845,17 +744,14 @@ static void matmul_1_2(
         acc3 = vmcu_ssat8(acc3, 0);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
-        parameters_ = rest;
-        w = weights_;
     } while (w != weights_end_);
 }
 #endif
 
-static void vector_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
-    const int32_t *parameters)
+static void vector_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
     int8_t last[4];
-    matmul_1_2(in, weights + 0, parameters + 0, last, in + 1, 4, weights + 4);
+    matmul_1_2(in, weights + 0, last, in + 1, 4, weights + 20);
     memcpy(out + 0, last, 3);
 }
 
@@ -912,7 +808,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
                 }
             }
         }
-        window_dsp_1(in, out, s0_weights, s0_parameters);
+        window_dsp_1(in, out, s0_weights);
         VMCU_DONE(0U, row, out, 8U);
     }
 }
@@ -1035,7 +931,7 @@ VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
         VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 0;
         VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
-        vector_dsp_1(in, out, s6_weights, s6_parameters);
+        vector_dsp_1(in, out, s6_weights);
         VMCU_DONE(6U, row, out, 3U);
     }
 }

@@ -64,21 +64,18 @@ static void read_rows_1(const int8_t *const *in, int8_t *out, int32_t row,
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_1(
     const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+    int8_t *out_ VMCU_UNUSED, const int8_t *const *in_end_ VMCU_UNUSED,
+    int32_t row_bytes_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r1, [sp, #4]\n"
         "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "str r12, [sp, #8]\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr lr, [sp, #0]\n"
         "2:\n"
         "ldr r0, [lr], #4\n"
-        "ldr r2, [sp, #56]\n"
+        "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
         ".rept 2\n"
@@ -117,14 +114,13 @@ VMCU_NAKED static void matmul_1_1(
         "smlad r7, r3, r11, r7\n"
         "sxtb16 r11, r11\n"
         "smlad r6, r3, r11, r6\n"
-        "ldr r3, [sp, #52]\n"
+        "ldr r3, [sp, #12]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
+        "ldr lr, [sp, #8]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "smmla r4, r4, r2, r12\n"
         "ssat r4, #8, r4, asr #6\n"
         "strb r4, [lr], #1\n"
@@ -132,7 +128,7 @@ VMCU_NAKED static void matmul_1_1(
         "smmla r5, r5, r3, r12\n"
         "ssat r5, #8, r5, asr #6\n"
         "strb r5, [lr], #1\n"
-        "ldm r0!, {r2, r3}\n"
+        "ldm r1!, {r2, r3}\n"
         "smmla r6, r6, r2, r12\n"
         "ssat r6, #8, r6, asr #6\n"
         "strb r6, [lr], #1\n"
@@ -140,9 +136,8 @@ VMCU_NAKED static void matmul_1_1(
         "smmla r7, r7, r3, r12\n"
         "ssat r7, #8, r7, asr #6\n"
         "strb r7, [lr], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #60]\n"
+        "str lr, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -151,23 +146,20 @@ VMCU_NAKED static void matmul_1_1(
 }
 #else
 static void matmul_1_1(
-    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+    const int8_t *const *in_, const int32_t *weightss_, int8_t *out_, const int8_t *const *in_end_,
+    int32_t row_bytes_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
     int32_t a, b, length, m, n, add;
-    const int8_t *x, *w, *x_end, *start, *rest;
+    const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
     int32_t rept;
     w = weights_;
     do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        parameters_ = start;
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = in_;
         do {
             x = *row++;
@@ -210,11 +202,10 @@ static void matmul_1_1(
             h3 = vmcu_sxtb16(h3, 0);
             acc2 = vmcu_smlad(b, h3, acc2);
         } while (row != in_end_);
-        rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); n = vmcu_load(w + 4); add = vmcu_load(w + 8); w += 12;
         acc0 = vmcu_smmla(acc0, m, add);
         acc0 = vmcu_ssat8(acc0, 6);
         vmcu_store_byte(to, acc0); to += 1;
@@ -222,7 +213,7 @@ static void matmul_1_1(
         acc1 = vmcu_smmla(acc1, n, add);
         acc1 = vmcu_ssat8(acc1, 6);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        m = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
         acc2 = vmcu_smmla(acc2, m, add);
         acc2 = vmcu_ssat8(acc2, 6);
         vmcu_store_byte(to, acc2); to += 1;
@@ -231,24 +222,23 @@ static void matmul_1_1(
         acc3 = vmcu_ssat8(acc3, 6);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
-        parameters_ = rest;
     } while (w != weights_end_);
 }
 #endif
 
 static void window_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad,
-    const int32_t *weights, const int32_t *parameters)
+    const int32_t *weights)
 {
     int32_t pixel;
     for (pixel = 0; pixel < 5; pixel += 1) {
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col * 2 - 1;
             int32_t ky, count = 3, bytes = 8;
             const int8_t *runs[3];
             int8_t copy[27];
+            int32_t col = pixel + which;
+            int32_t first = col * 2 - 1;
             to[which] = out + col * 8;
             if (first >= 0 && first <= 7) {
                 for (ky = 0; ky < 3; ky++) {
@@ -269,7 +259,7 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad
                 count = 3;
                 bytes = 8;
             }
-            matmul_1_1(runs, weights, parameters, to[0], runs + count, bytes, weights + 72);
+            matmul_1_1(runs, weights, to[0], runs + count, bytes, weights + 90);
         }
     }
 }
@@ -278,21 +268,18 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_2(
     const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+    int8_t *out_ VMCU_UNUSED, const int8_t *const *in_end_ VMCU_UNUSED,
+    int32_t row_bytes_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r1, [sp, #4]\n"
         "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "str r12, [sp, #8]\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr lr, [sp, #0]\n"
         "2:\n"
         "ldr r0, [lr], #4\n"
-        "ldr r2, [sp, #56]\n"
+        "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
         ".rept 2\n"
@@ -315,14 +302,13 @@ VMCU_NAKED static void matmul_1_2(
         ".endr\n"
         "cmp r0, r12\n"
         "bne 3b\n"
-        "ldr r3, [sp, #52]\n"
+        "ldr r3, [sp, #12]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
+        "ldr lr, [sp, #8]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "smmla r4, r4, r2, r12\n"
         "ssat r4, #8, r4, asr #5\n"
         "strb r4, [lr], #1\n"
@@ -330,7 +316,7 @@ VMCU_NAKED static void matmul_1_2(
         "smmla r5, r5, r3, r12\n"
         "ssat r5, #8, r5, asr #5\n"
         "strb r5, [lr], #1\n"
-        "ldm r0!, {r2, r3}\n"
+        "ldm r1!, {r2, r3}\n"
         "smmla r6, r6, r2, r12\n"
         "ssat r6, #8, r6, asr #5\n"
         "strb r6, [lr], #1\n"
@@ -338,9 +324,8 @@ VMCU_NAKED static void matmul_1_2(
         "smmla r7, r7, r3, r12\n"
         "ssat r7, #8, r7, asr #5\n"
         "strb r7, [lr], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #60]\n"
+        "str lr, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -349,23 +334,20 @@ VMCU_NAKED static void matmul_1_2(
 }
 #else
 static void matmul_1_2(
-    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+    const int8_t *const *in_, const int32_t *weightss_, int8_t *out_, const int8_t *const *in_end_,
+    int32_t row_bytes_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
     int32_t a, b, length, m, n, add;
-    const int8_t *x, *w, *x_end, *start, *rest;
+    const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
     int32_t rept;
     w = weights_;
     do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        parameters_ = start;
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = in_;
         do {
             x = *row++;
@@ -392,11 +374,10 @@ static void matmul_1_2(
                 }
             } while (x != x_end);
         } while (row != in_end_);
-        rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); n = vmcu_load(w + 4); add = vmcu_load(w + 8); w += 12;
         acc0 = vmcu_smmla(acc0, m, add);
         acc0 = vmcu_ssat8(acc0, 5);
         vmcu_store_byte(to, acc0); to += 1;
@@ -404,7 +385,7 @@ static void matmul_1_2(
         acc1 = vmcu_smmla(acc1, n, add);
         acc1 = vmcu_ssat8(acc1, 5);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        m = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
         acc2 = vmcu_smmla(acc2, m, add);
         acc2 = vmcu_ssat8(acc2, 5);
         vmcu_store_byte(to, acc2); to += 1;
@@ -413,23 +394,22 @@ static void matmul_1_2(
         acc3 = vmcu_ssat8(acc3, 5);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
-        parameters_ = rest;
     } while (w != weights_end_);
 }
 #endif
 
 static void window_dsp_2(const int8_t *const *in, int8_t *out, const int8_t *pad,
-    const int32_t *weights, const int32_t *parameters)
+    const int32_t *weights)
 {
     int32_t pixel;
     for (pixel = 0; pixel < 5; pixel += 1) {
         int8_t *to[1];
         int32_t which;
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col - 1;
             int32_t ky, count = 3, bytes = 24;
             const int8_t *runs[9];
+            int32_t col = pixel + which;
+            int32_t first = col - 1;
             to[which] = out + col * 8;
             if (first >= 0 && first <= 2) {
                 for (ky = 0; ky < 3; ky++) {
@@ -448,7 +428,7 @@ static void window_dsp_2(const int8_t *const *in, int8_t *out, const int8_t *pad
                 count = 9;
                 bytes = 8;
             }
-            matmul_1_2(runs, weights, parameters, to[0], runs + count, bytes, weights + 144);
+            matmul_1_2(runs, weights, to[0], runs + count, bytes, weights + 162);
         }
     }
 }
@@ -467,21 +447,18 @@ static void rearrange_1(const int8_t *const *in, int8_t *out, const uint8_t *run
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_3(
     const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+    int8_t *out_ VMCU_UNUSED, const int8_t *const *in_end_ VMCU_UNUSED,
+    int32_t row_bytes_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r1, [sp, #4]\n"
         "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "str r12, [sp, #8]\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr lr, [sp, #0]\n"
         "2:\n"
         "ldr r0, [lr], #4\n"
-        "ldr r2, [sp, #56]\n"
+        "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
         ".rept 2\n"
@@ -504,14 +481,13 @@ VMCU_NAKED static void matmul_1_3(
         ".endr\n"
         "cmp r0, r12\n"
         "bne 3b\n"
-        "ldr r3, [sp, #52]\n"
+        "ldr r3, [sp, #12]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
+        "ldr lr, [sp, #8]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "smmla r4, r4, r2, r12\n"
         "ssat r4, #8, r4, asr #4\n"
         "strb r4, [lr], #1\n"
@@ -519,7 +495,7 @@ VMCU_NAKED static void matmul_1_3(
         "smmla r5, r5, r3, r12\n"
         "ssat r5, #8, r5, asr #4\n"
         "strb r5, [lr], #1\n"
-        "ldm r0!, {r2, r3}\n"
+        "ldm r1!, {r2, r3}\n"
         "smmla r6, r6, r2, r12\n"
         "ssat r6, #8, r6, asr #4\n"
         "strb r6, [lr], #1\n"
@@ -527,9 +503,8 @@ VMCU_NAKED static void matmul_1_3(
         "smmla r7, r7, r3, r12\n"
         "ssat r7, #8, r7, asr #4\n"
         "strb r7, [lr], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #60]\n"
+        "str lr, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -538,23 +513,20 @@ VMCU_NAKED static void matmul_1_3(
 }
 #else
 static void matmul_1_3(
-    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+    const int8_t *const *in_, const int32_t *weightss_, int8_t *out_, const int8_t *const *in_end_,
+    int32_t row_bytes_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
     int32_t a, b, length, m, n, add;
-    const int8_t *x, *w, *x_end, *start, *rest;
+    const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
     int32_t rept;
     w = weights_;
     do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        parameters_ = start;
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = in_;
         do {
             x = *row++;
@@ -581,11 +553,10 @@ static void matmul_1_3(
                 }
             } while (x != x_end);
         } while (row != in_end_);
-        rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); n = vmcu_load(w + 4); add = vmcu_load(w + 8); w += 12;
         acc0 = vmcu_smmla(acc0, m, add);
         acc0 = vmcu_ssat8(acc0, 4);
         vmcu_store_byte(to, acc0); to += 1;
@@ -593,7 +564,7 @@ static void matmul_1_3(
         acc1 = vmcu_smmla(acc1, n, add);
         acc1 = vmcu_ssat8(acc1, 4);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        m = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
         acc2 = vmcu_smmla(acc2, m, add);
         acc2 = vmcu_ssat8(acc2, 4);
         vmcu_store_byte(to, acc2); to += 1;
@@ -602,13 +573,12 @@ static void matmul_1_3(
         acc3 = vmcu_ssat8(acc3, 4);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
-        parameters_ = rest;
     } while (w != weights_end_);
 }
 #endif
 
 static void window_dsp_3(const int8_t *const *in, int8_t *out, const int8_t *pad,
-    const int32_t *weights, const int32_t *parameters)
+    const int32_t *weights)
 {
     int32_t pixel;
     for (pixel = 0; pixel < 10; pixel += 1) {
@@ -616,10 +586,10 @@ static void window_dsp_3(const int8_t *const *in, int8_t *out, const int8_t *pad
         int32_t which;
         int8_t last[1][4];
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col - 1;
             int32_t ky, count = 3, bytes = 24;
             const int8_t *runs[9];
+            int32_t col = pixel + which;
+            int32_t first = col - 1;
             to[which] = out + col * 5;
             if (first >= 0 && first <= 7) {
                 for (ky = 0; ky < 3; ky++) {
@@ -638,8 +608,8 @@ static void window_dsp_3(const int8_t *const *in, int8_t *out, const int8_t *pad
                 count = 9;
                 bytes = 8;
             }
-            matmul_1_3(runs, weights, parameters, to[0], runs + count, bytes, weights + 72);
-            matmul_1_3(runs, weights + 72, parameters + 9, last[0], runs + count, bytes, weights + 144);
+            matmul_1_3(runs, weights, to[0], runs + count, bytes, weights + 81);
+            matmul_1_3(runs, weights + 81, last[0], runs + count, bytes, weights + 162);
         }
         for (which = 0; which < 1; which++) {
             memcpy(to[which] + 4, last[which], 1);
@@ -713,7 +683,7 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + rows_0[r];
             VMCU_READ(in[i], 30U, 0U, (uint32_t)(r));
         }
-        window_dsp_1(in, out, pad_m5, s1_weights, s1_parameters);
+        window_dsp_1(in, out, pad_m5, s1_weights);
         VMCU_DONE(1U, row, out, 40U);
     }
 }
@@ -737,7 +707,7 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + 0 + r * 40;
             VMCU_READ(in[i], 40U, 1U, (uint32_t)(r));
         }
-        window_dsp_2(in, out, pad_m128, s2_weights, s2_parameters);
+        window_dsp_2(in, out, pad_m128, s2_weights);
         VMCU_DONE(2U, row, out, 40U);
     }
 }
@@ -777,7 +747,7 @@ VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + rows_3[r];
             VMCU_READ(in[i], 80U, 3U, (uint32_t)(r));
         }
-        window_dsp_3(in, out, pad_p3, s4_weights, s4_parameters);
+        window_dsp_3(in, out, pad_p3, s4_weights);
         VMCU_DONE(4U, row, out, 50U);
     }
 }

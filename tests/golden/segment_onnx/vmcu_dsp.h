@@ -98,6 +98,11 @@ static inline int32_t vmcu_highs(int32_t a, int32_t b)
     return vmcu_halves(vmcu_high(a), vmcu_high(b));
 }
 
+static inline int32_t vmcu_sadd16(int32_t a, int32_t b)
+{
+    return vmcu_halves(vmcu_low(a) + vmcu_low(b), vmcu_high(a) + vmcu_high(b));
+}
+
 static inline int32_t vmcu_smlabb(int32_t a, int32_t b, int32_t acc)
 {
     return vmcu_add(acc, vmcu_low(a) * vmcu_low(b));
@@ -121,6 +126,18 @@ static inline int32_t vmcu_smlatt(int32_t a, int32_t b, int32_t acc)
 static inline int32_t vmcu_smlad(int32_t a, int32_t b, int32_t acc)
 {
     return vmcu_smlatt(a, b, vmcu_smlabb(a, b, acc));
+}
+
+/* a * b + c, modulo 2^32. */
+static inline int32_t vmcu_muladd(int32_t a, int32_t b, int32_t c)
+{
+    return vmcu_wrap((uint32_t)a * (uint32_t)b + (uint32_t)c);
+}
+
+/* a * b / 2^32, rounded down. */
+static inline int32_t vmcu_smmul(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b) >> 32);
 }
 
 /* acc + a * b / 2^32, rounded down. */

@@ -52,21 +52,18 @@ typedef char stream_check_output_lies_in_pool[75 + STREAM_OUTPUT_BYTES <= STREAM
 #if defined(VMCU_THUMB2_DSP)
 VMCU_NAKED static void matmul_1_1(
     const int8_t *const *in_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
-    const int32_t *parameterss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int8_t *const *in_end_ VMCU_UNUSED, int32_t row_bytes_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+    int8_t *out_ VMCU_UNUSED, const int8_t *const *in_end_ VMCU_UNUSED,
+    int32_t row_bytes_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
         "ldr r1, [sp, #4]\n"
         "1:\n"
-        "ldr r12, [sp, #8]\n"
-        "ldm r12!, {r4, r5, r6, r7}\n"
-        "str r12, [sp, #8]\n"
+        "ldm r1!, {r4, r5, r6, r7}\n"
         "ldr lr, [sp, #0]\n"
         "2:\n"
         "ldr r0, [lr], #4\n"
-        "ldr r2, [sp, #56]\n"
+        "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
         ".rept 2\n"
@@ -105,14 +102,13 @@ VMCU_NAKED static void matmul_1_1(
         "smlad r7, r3, r11, r7\n"
         "sxtb16 r11, r11\n"
         "smlad r6, r3, r11, r6\n"
-        "ldr r3, [sp, #52]\n"
+        "ldr r3, [sp, #12]\n"
         "cmp lr, r3\n"
         "bne 2b\n"
-        "ldr r0, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
+        "ldr lr, [sp, #8]\n"
         "sub r5, r5, r4\n"
         "sub r7, r7, r6\n"
-        "ldm r0!, {r2, r3, r12}\n"
+        "ldm r1!, {r2, r3, r12}\n"
         "smmla r4, r4, r2, r12\n"
         "ssat r4, #8, r4, asr #7\n"
         "strb r4, [lr], #1\n"
@@ -120,7 +116,7 @@ VMCU_NAKED static void matmul_1_1(
         "smmla r5, r5, r3, r12\n"
         "ssat r5, #8, r5, asr #7\n"
         "strb r5, [lr], #1\n"
-        "ldm r0!, {r2, r3}\n"
+        "ldm r1!, {r2, r3}\n"
         "smmla r6, r6, r2, r12\n"
         "ssat r6, #8, r6, asr #7\n"
         "strb r6, [lr], #1\n"
@@ -128,9 +124,8 @@ VMCU_NAKED static void matmul_1_1(
         "smmla r7, r7, r3, r12\n"
         "ssat r7, #8, r7, asr #7\n"
         "strb r7, [lr], #1\n"
-        "str lr, [sp, #12]\n"
-        "str r0, [sp, #8]\n"
-        "ldr r2, [sp, #60]\n"
+        "str lr, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
         "cmp r1, r2\n"
         "bne 1b\n"
         "add sp, #16\n"
@@ -139,23 +134,20 @@ VMCU_NAKED static void matmul_1_1(
 }
 #else
 static void matmul_1_1(
-    const int8_t *const *in_, const int32_t *weightss_, const int32_t *parameterss_, int8_t *out_,
-    const int8_t *const *in_end_, int32_t row_bytes_, const int32_t *weights_ends_)
+    const int8_t *const *in_, const int32_t *weightss_, int8_t *out_, const int8_t *const *in_end_,
+    int32_t row_bytes_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
-    const int8_t *parameters_ = (const int8_t *)(const void *)parameterss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
     int32_t acc0, acc1, acc2, acc3, h0, h1, h2, h3;
     int32_t a, b, length, m, n, add;
-    const int8_t *x, *w, *x_end, *start, *rest;
+    const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
     int32_t rept;
     w = weights_;
     do {
-        start = parameters_;
-        acc0 = vmcu_load(start); acc1 = vmcu_load(start + 4); acc2 = vmcu_load(start + 8); acc3 = vmcu_load(start + 12); start += 16;
-        parameters_ = start;
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
         row = in_;
         do {
             x = *row++;
@@ -198,11 +190,10 @@ static void matmul_1_1(
             h3 = vmcu_sxtb16(h3, 0);
             acc2 = vmcu_smlad(b, h3, acc2);
         } while (row != in_end_);
-        rest = parameters_;
         to = out_;
         acc1 = vmcu_sub(acc1, acc0);
         acc3 = vmcu_sub(acc3, acc2);
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); add = vmcu_load(rest + 8); rest += 12;
+        m = vmcu_load(w); n = vmcu_load(w + 4); add = vmcu_load(w + 8); w += 12;
         acc0 = vmcu_smmla(acc0, m, add);
         acc0 = vmcu_ssat8(acc0, 7);
         vmcu_store_byte(to, acc0); to += 1;
@@ -210,7 +201,7 @@ static void matmul_1_1(
         acc1 = vmcu_smmla(acc1, n, add);
         acc1 = vmcu_ssat8(acc1, 7);
         vmcu_store_byte(to, acc1); to += 1;
-        m = vmcu_load(rest); n = vmcu_load(rest + 4); rest += 8;
+        m = vmcu_load(w); n = vmcu_load(w + 4); w += 8;
         acc2 = vmcu_smmla(acc2, m, add);
         acc2 = vmcu_ssat8(acc2, 7);
         vmcu_store_byte(to, acc2); to += 1;
@@ -219,13 +210,11 @@ static void matmul_1_1(
         acc3 = vmcu_ssat8(acc3, 7);
         vmcu_store_byte(to, acc3); to += 1;
         out_ = to;
-        parameters_ = rest;
     } while (w != weights_end_);
 }
 #endif
 
-static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights,
-    const int32_t *parameters)
+static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
     int32_t pixel;
     for (pixel = 0; pixel < 3; pixel += 1) {
@@ -233,15 +222,15 @@ static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *we
         int32_t which;
         int8_t last[1][4];
         for (which = 0; which < 1; which++) {
-            int32_t col = pixel + which;
-            int32_t first = col;
             int32_t ky, count = 3, bytes = 8;
             const int8_t *runs[3];
+            int32_t col = pixel + which;
+            int32_t first = col;
             to[which] = out + col * 3;
             for (ky = 0; ky < 3; ky++) {
                 runs[ky] = in[ky] + first * 3;
             }
-            matmul_1_1(runs, weights + 0, parameters + 0, last[0], runs + count, bytes, weights + 36);
+            matmul_1_1(runs, weights + 0, last[0], runs + count, bytes, weights + 45);
         }
         for (which = 0; which < 1; which++) {
             memcpy(to[which] + 0, last[which], 3);
@@ -273,7 +262,7 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + 0 + (row + i) * 15;
             VMCU_READ(in[i], 15U, owners_2[(row + i) * 2], owners_2[(row + i) * 2 + 1]);
         }
-        window_dsp_1(in, out, s0_weights, s0_parameters);
+        window_dsp_1(in, out, s0_weights);
         VMCU_DONE(0U, row, out, 9U);
     }
 }

@@ -9,7 +9,8 @@ channels. Two ways:
 * **taps**: for every pixel, tap by tap: SMLABB and SMLATT take the halves that SXTB16 leaves of four channels. No scratch, any
   geometry, and weights stay bytes.
 
-Weights come in the order of use, those of planes as halfwords, with the bias and the requantisation of each channel.
+Weights come in the order of use, those of planes as halfwords, with the bias and the requantisation of each channel. Those of
+"compact" planes are bytes, a pair of taps once, and widened where they are used; an odd pixel multiplies tap by tap.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg, Routine
-from vmcu.kernels.dsp.matmul import BLOCK
 from vmcu.kernels.dsp.rescale import (
     SHIFT_BITS,
     Rescale,
     Scaled,
     load_tflm,
+    rescale_once,
     rescale_onnx,
     rescale_tflm,
     words,
 )
+from vmcu.kernels.dsp.weights import BLOCK
 
 LANES = BLOCK  # channels at a time
 FAR = 4095  # offsets of LDR, STR, STRB
@@ -42,6 +44,7 @@ REGISTERS_FOR_ROWS = 12  # all but the pointers to pixels and weights
 MOST_PIXELS = 6  # at once
 MOST_TAPS = 9  # of `filter_taps` that are unrolled
 MOST_COMPACT_TAPS = 3  # the same, where text is dear
+MOST_BACK = 63  # words that LDR reaches back
 POSITION, STOP = 12, 13  # registers, where they are free
 
 
@@ -78,12 +81,17 @@ class Pattern:
 
 
 def pattern(
-    kernel: int, stride: int, pixels: int, given: tuple[tuple[int | None, int | None], ...] = ()
+    kernel: int,
+    stride: int,
+    pixels: int,
+    given: tuple[tuple[int | None, int | None], ...] = (),
+    once: bool = False,
 ) -> Pattern:
     """The multiplications of `pixels` outputs with a filter of `kernel` taps; the first output starts at a word.
 
     Args:
         given: weight words there are at least.
+        once: a tap is in one of them.
     """
     both: list[tuple[int, int, int]] = []  # pixel, word, first tap
     halves: list[tuple[int, int, int, int]] = []  # pixel, word, half, tap
@@ -91,7 +99,7 @@ def pattern(
         tap = 0
         while tap < kernel:
             word, half = divmod(pixel * stride + tap, 2)
-            if half == 0 and tap + 1 < kernel:
+            if half == 0 and tap + 1 < kernel and not (once and tap % 2):
                 both.append((pixel, word, tap))
                 tap += 2
             else:
@@ -139,7 +147,7 @@ class Planes:
     @property
     def group(self) -> Pattern:
         """The pixels that are computed at once."""
-        return pattern(self.kernel_w, self.stride, self.pixels)
+        return pattern(self.kernel_w, self.stride, self.pixels, once=self.rescale.compact)
 
     @property
     def keeps_position(self) -> bool:
@@ -155,7 +163,19 @@ class Planes:
     def rest(self) -> Pattern | None:
         """The last pixels."""
         left = self.out_cols % self.group.pixels
-        return pattern(self.kernel_w, self.stride, left, self.group.taps) if left else None
+        return (
+            pattern(self.kernel_w, self.stride, left, self.group.taps, self.rescale.compact) if left else None
+        )
+
+    @property
+    def words(self) -> int:
+        """Words of weights of a row of the filter."""
+        return -(-len(self.group.taps) // 2) if self.rescale.compact else len(self.group.taps)
+
+    @property
+    def channel_words(self) -> int:
+        """Words of a channel."""
+        return 1 + self.kernel_h * self.words + self.rescale.shifted_words
 
     @property
     def advance(self) -> int:
@@ -195,6 +215,7 @@ class Planes:
             and self.channels_in >= LANES
             and (self.advance % 4 == 0 or self.pixels == self.out_cols)
             and self.group.registers <= REGISTERS_FOR_ROWS
+            and not (self.rescale.packed and self.channel_words > MOST_BACK)
         )
 
 
@@ -292,7 +313,8 @@ def fill_planes(g: Planes) -> Routine:
 def filter_planes(g: Planes, channels: int) -> Routine:
     """Computes `channels` neighbouring channels of an output row from planes.
 
-    The function is f(planes, weights, out, weights_end, stop, position): the last two are variables of its own.
+    The function is f(planes, weights, out, weights_end, stop, position): the last two are variables of its own. A "compact"
+    requantisation of `tflm` takes 2 zero + 1 behind them.
     """
     p = Program(
         "filter_planes",
@@ -303,6 +325,7 @@ def filter_planes(g: Planes, channels: int) -> Routine:
         [
             *(("planes", "const int8_t *"), ("weights", "const int32_t *"), ("out", "int8_t *")),
             *(("weights_end", "const int32_t *"), ("stop", "const int8_t *"), ("position", "int8_t *")),
+            *([("addend", "int32_t")] if g.rescale.packed else []),
         ],
     )
     x, w = p.source("x", 0), p.source("w", 1)
@@ -343,10 +366,15 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
     x, w = p.source("x", 0), p.source("w", 1)
     p.get(w, "weights")
     p.load(acc[0], w, step=4)
+    if g.rescale.packed:
+        p.shift_right(acc[0], acc[0], SHIFT_BITS)
     for other in acc[1:]:
         p.move(other, acc[0])
     with p.repeat(g.kernel_h):
-        p.load_all(taps, w)
+        if g.rescale.compact:
+            _widen(p, taps, w)
+        else:
+            p.load_all(taps, w)
         pairs = [data[i : i + 2] for i in range(len(data) % 2, len(data), 2)]
         if len(data) % 2:
             p.load(data[0], x, step=4 if pairs else 0)
@@ -366,12 +394,20 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
     multiplier, add, shift = (p.number(n + many, first + i) for i, n in enumerate(("m", "add", "shift")))
     sign = p.number(f"sign{many}", first + 4)
     to = p.target("to", POSITION) if g.keeps_position else p.target(f"to{many}", first + 3)
-    tflm = g.rescale.numerics == "tflm"
-    p.load_all((multiplier, add, shift) if tflm else (multiplier, add), w)
+    if g.rescale.once:
+        p.load(multiplier, w, step=4)
+    elif g.rescale.numerics == "tflm":
+        load_tflm(p, g.rescale, w, (w, 4 - 4 * g.channel_words), multiplier, add, shift)
+    else:
+        p.load_all((multiplier, add), w)
     if not g.keeps_position:
         p.get(to, "position")
     for i, value in enumerate(acc):
-        if tflm:
+        if g.rescale.compact and g.rescale.pre:
+            p.shift_left(value, value, g.rescale.pre)
+        if g.rescale.once:
+            rescale_once(p, g.rescale, value, multiplier)
+        elif g.rescale.numerics == "tflm":
             rescale_tflm(p, g.rescale, value, multiplier, add, shift, sign)
         else:
             rescale_onnx(p, g.rescale, value, multiplier, add)
@@ -382,6 +418,16 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
             p.put("position", to)
 
 
+def _widen(p: Program, taps: Sequence[Reg], w: Reg) -> None:
+    """Words of two taps from half as many words of bytes."""
+    pairs = [taps[i : i + 2] for i in range(0, len(taps), 2)]
+    p.load_all([pair[-1] for pair in pairs], w)
+    for pair in pairs:
+        p.widen(pair[0], pair[-1])
+        if len(pair) == 2:
+            p.widen(pair[1], pair[1], upper=True)
+
+
 def pack_planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) -> NDArray[np.int32]:
     """What `filter_planes` reads, channel by channel: bias, weights, requantisation.
 
@@ -389,26 +435,36 @@ def pack_planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) ->
         weights: (channels, kernel_h, kernel_w).
     """
     m, kh, _ = weights.shape
-    weights = weights.astype(np.int64) << scaled.rescale.pre  # so the sums are what the requantisation wants
-    columns = []
-    for low, high in g.group.taps:
-        lows = weights[:, :, low] if low is not None else np.zeros((m, kh), np.int64)
-        highs = weights[:, :, high] if high is not None else np.zeros((m, kh), np.int64)
-        columns.append(lows & 0xFFFF | (highs & 0xFFFF) << 16)
-    taps = np.stack(columns, axis=2).reshape(m, -1)
-    start = scaled.bias[:, None] << scaled.rescale.pre
-    return words(np.concatenate([start, taps, scaled.parameters], axis=1))
+    compact = scaled.rescale.compact
+    pre = 0 if compact else scaled.rescale.pre  # so the sums are what the requantisation wants
+    weights = weights.astype(np.int64) << pre
+    none = np.zeros((m, kh), np.int64)
+    halves = [none if tap is None else weights[:, :, tap] for pair in g.group.taps for tap in pair]
+    if compact:  # low, low, high, high of two pairs
+        halves += [none] * (-len(halves) % 4)
+        order = [halves[i + j] for i in range(0, len(halves), 4) for j in (0, 2, 1, 3)]
+        taps = np.stack(order, axis=2).astype(np.int8).view("<i4").reshape(m, -1)
+    else:
+        columns = [
+            low & 0xFFFF | (high & 0xFFFF) << 16 for low, high in zip(halves[::2], halves[1::2], strict=True)
+        ]
+        taps = np.stack(columns, axis=2).reshape(m, -1)
+    start = scaled.starts if compact else scaled.shifted_starts
+    return words(np.concatenate([start[:, None], taps, scaled.shifted_parameters], axis=1))
 
 
 # ---- taps ------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=64)
-def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
+def filter_taps(taps: int, rescale: Rescale, groups: int, short: bool = False) -> Routine:
     """Computes `groups` times four neighbouring channels of one pixel.
 
     The function is f(taps, weights, out, channel, taps_end, weights_end): pointers to the input's pixels, and the first
     channel. A "compact" requantisation of `tflm` takes 2 zero + 1 behind them.
+
+    Args:
+        short: text is dear.
     """
     p = Program(
         "filter_taps",
@@ -427,7 +483,7 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
     row, w, index, x = p.rows("row", 0), p.source("w", 1), p.number("index", 2), p.source("x", 3)
     a, b, n = p.number("a", 8), p.number("b", 9), p.number("n", 12)
     quad = p.numbers("k", (10, 11, 13))
-    most = MOST_COMPACT_TAPS if rescale.compact else MOST_TAPS
+    most = MOST_COMPACT_TAPS if short else MOST_TAPS
     u = max(d for d in range(1, most + 1) if taps % d == 0)
     p.get(w, "weights")
     p.get(index, "channel")
@@ -458,10 +514,16 @@ def filter_taps(taps: int, rescale: Rescale, groups: int) -> Routine:
             p.number(s, r) for s, r in zip(("m", "add", "shift", "sign"), (8, 9, 10, 11), strict=True)
         )
         for value in acc:
+            if rescale.once:
+                p.load_all((m, add), w)
+                p.add_left(value, add, value, rescale.pre)
+                rescale_once(p, rescale, value, m)
+                p.store_byte(value, to, step=1)
+                continue
             if rescale.pre:
                 p.shift_left(value, value, rescale.pre)
             if rescale.numerics == "tflm":
-                load_tflm(p, rescale, w, LANES + taps, m, add, shift)
+                load_tflm(p, rescale, w, (w, -4 * (LANES + taps)), m, add, shift)
                 rescale_tflm(p, rescale, value, m, add, shift, sign)
             else:
                 p.load_all((m, add), w)

@@ -5,7 +5,10 @@
 * `tflm`: SMMLAR of twice the accumulator rounds as gemmlowp's doubling high multiply. Half away from zero at the second
   rounding is half up after one has been taken from a negative sum, so the sign (x >> 31) is added with the rest. The sign of
   the accumulator serves: where the product is 0 and the accumulator negative, neither result reaches a half. A channel has a
-  multiplier, an addend (2 zero + 1) << (shift - 1), and the shift. "Compact", it has the multiplier alone: the shift, less one, is
+  multiplier, an addend (2 zero + 1) << (shift - 1), and the shift.
+* `tflm` where one rounding does (`once.py`, "once"): SMMUL and SSAT, of 256 times the accumulator and an offset of the channel. Sums of
+  shifted products start with both; of others they are made by one ADD with a shift.
+* `tflm`, "compact": a channel has a multiplier alone: the shift, less one, is
   the lowest byte of the starting value's word, where shifts by a register look for it, and the addend is made from it.
 """
 
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 
 from vmcu.ir.quantized import Numerics
 from vmcu.kernels.assembly import Program, Reg
+from vmcu.kernels.dsp.once import ACC_BITS, make_once
 from vmcu.quant.requantise import Requant
 
 START_BITS = 22  # a constant channel's sum
@@ -37,6 +41,7 @@ class Rescale:
         right: `onnx`: shift of the product's upper word.
         low, high: of the output.
         compact: less constants, more instructions.
+        once: `tflm` with one rounding; `right` is its shift, too.
     """
 
     numerics: Numerics
@@ -45,6 +50,7 @@ class Rescale:
     low: int
     high: int
     compact: bool = False
+    once: bool = False
 
     @property
     def packed(self) -> bool:
@@ -53,8 +59,18 @@ class Rescale:
 
     @property
     def words(self) -> int:
-        """Parameters of a channel: multiplier, addend, and in `tflm` its shift; or the multiplier alone."""
-        return 1 if self.packed else 3 if self.numerics == "tflm" else 2
+        """Parameters of a channel: multiplier, addend (or offset), and in `tflm` its shift; or the multiplier alone."""
+        return 1 if self.packed else 3 if self.has_shifts else 2
+
+    @property
+    def shifted_words(self) -> int:
+        """The same, where products are shifted ahead and sums start with the offset."""
+        return 1 if self.once else self.words
+
+    @property
+    def has_shifts(self) -> bool:
+        """Has every channel a shift of its own?"""
+        return self.numerics == "tflm" and not self.once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +97,16 @@ class Scaled:
     def starts(self) -> NDArray[np.int64]:
         """Words of the starting values, shifts included."""
         return self.bias << SHIFT_BITS | self.shifts if self.rescale.packed else self.bias
+
+    @property
+    def shifted_starts(self) -> NDArray[np.int64]:
+        """What sums start from whose products are shifted by `pre` ahead."""
+        return (self.bias << self.rescale.pre) + (self.parameters[:, 1] if self.rescale.once else 0)
+
+    @property
+    def shifted_parameters(self) -> NDArray[np.int64]:
+        """(channels, words) that such sums need: an offset is in their starting values already."""
+        return self.parameters[:, :1] if self.rescale.once else self.parameters
 
 
 def make_scaled(
@@ -111,6 +137,11 @@ def make_scaled(
         return Scaled(rescale, start, sizes + np.abs(start), parameters, np.zeros_like(m), 0)
     s = -np.broadcast_to(np.array(requant.shifts, np.int64), bias.shape)
     start[constant] = 0
+    one = make_once(weights, bias, requant) if weights.dtype == np.int8 and not compact else None
+    if one is not None:
+        rescale = Rescale("tflm", ACC_BITS, one.right, requant.low, requant.high, once=True)
+        parameters = np.stack([one.multipliers, one.offsets], axis=1)
+        return Scaled(rescale, start, sizes + np.abs(start), parameters, np.zeros_like(m), 0)
     bounds = sizes + np.abs(start)
     # Too small to reach a half after the shift: the output is the zero point, whatever the sum.
     none = constant | (m == 0) | ((s > 0) & (bounds < np.left_shift(1, np.clip(s - 1, 0, 62))))
@@ -141,16 +172,29 @@ def rescale_onnx(p: Program, rescale: Rescale, x: Reg, multiplier: Reg, add: Reg
     limit(p, rescale.low, rescale.high, x)
 
 
+def rescale_once(p: Program, rescale: Rescale, x: Reg, multiplier: Reg) -> None:
+    """x, 256 times its sum and the offset, becomes its output."""
+    p.high_mul(x, x, multiplier)
+    p.saturate(x, x, rescale.right)
+    limit(p, rescale.low, rescale.high, x)
+
+
 def load_tflm(
-    p: Program, rescale: Rescale, source: Reg, back: int, multiplier: Reg, add: Reg, shift: Reg
+    p: Program,
+    rescale: Rescale,
+    source: Reg,
+    start: tuple[Reg, int],
+    multiplier: Reg,
+    add: Reg,
+    shift: Reg,
 ) -> None:
     """Reads a channel's parameters at `source`, which moves behind them.
 
     Args:
-        back: words from `source` back to the channel's starting value; of "compact" ones.
+        start: pointer and offset of the channel's starting value; of "compact" ones.
     """
     if rescale.packed:
-        p.load(shift, source, offset=-4 * back)
+        p.load(shift, start[0], offset=start[1])
         p.load(multiplier, source, step=4)
         p.get(add, "addend")
         p.shift_left(add, add, shift)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.depthwise import (
     LANES,
-    Planes,
     best_planes,
     fill_planes,
     filter_planes,
@@ -20,7 +20,7 @@ from vmcu.kernels.dsp.depthwise import (
     pack_taps,
 )
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
-from vmcu.kernels.dsp.sliding import KERNEL, Slide, pack_slide, slide
+from vmcu.kernels.dsp.sliding import KERNEL, Slide, pack_slide, pack_slide_bytes, slide
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -51,18 +51,56 @@ def depthwise_kernels(
         compact: the one that takes least flash.
     """
     channels, kh, kw = weights.shape
-    scaled = make_scaled(weights, bias, requant, compact and kh * kw <= MOST_PACKED_TAPS)
-    if scaled is None or channels < LANES:
+    fast = make_scaled(weights, bias, requant)
+    if fast is None or channels < LANES:
         return ()
-    if int(np.abs(weights.astype(np.int64)).max()) << scaled.rescale.pre >= 1 << 15:
-        return ()  # they are shifted ahead
-    rescale = scaled.rescale
-    in_cols, out_cols = int(str(where["tile_cols"])), int(str(where["out_cols"]))
+    shifted = weights.astype(np.int64) << fast.rescale.pre
+    if shifted.max() >= 1 << 15 or shifted.min() < -1 << 15:
+        return ()
+    narrow = weights.dtype == np.int8  # taps are read from bytes
+    arguments = (where, pad_value, uses_row)
+
+    def offered(scaled: Scaled) -> list[Kernel]:
+        if uses_row or where["dilation"] != 1:
+            return []
+        found = [*_sliding(weights, scaled, where, stride, pad_value)]
+        if where["tiles"] == 1:
+            found += _planes(weights, scaled, where, stride, pad, pad_value)
+        return sorted(found, key=_cost)
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        packed = make_scaled(weights, bias, requant, compact=True) or fast
+        lean = offered(packed) if packed.rescale.compact and narrow else []
+        near = packed if kh * kw <= MOST_PACKED_TAPS else fast
+        return (*lean, _taps(weights, near, *arguments, short=True)) if narrow else ()
+
+    if compact:
+        return leaner()[-1:]
+    found = sorted([*([_taps(weights, fast, *arguments)] if narrow else []), *offered(fast)], key=_cost)
+    best = [k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i])]
+    return tuple(replace(k, make_leaner=leaner) for k in best)
+
+
+def _cost(kernel: Kernel) -> tuple[int, int]:
+    return kernel.instructions or 0, kernel.scratch_bytes
+
+
+def _taps(
+    weights: NDArray[np.integer[Any]],
+    scaled: Scaled,
+    where: Mapping[str, object],
+    pad_value: int,
+    uses_row: bool,
+    short: bool = False,
+) -> Kernel:
+    """The kernel that goes tap by tap."""
+    channels, kh, kw = weights.shape
+    rescale, out_cols, taps = scaled.rescale, int(str(where["out_cols"])), kh * kw
     starts = [*range(0, channels - LANES + 1, LANES), *([channels - LANES] if channels % LANES else [])]
-    taps = kh * kw
     per_group = LANES * (1 + rescale.words) + taps
     whole, part = channels // LANES, channels % LANES
-    one_by_one = filter_taps(taps, rescale, whole)
+    one_by_one = filter_taps(taps, rescale, whole, short)
     context = {
         **where,
         "channels": channels,
@@ -75,7 +113,7 @@ def depthwise_kernels(
         "packed": rescale.packed,
         "addend": scaled.addend,
     }
-    by_taps = Kernel(
+    return Kernel(
         "taps_dsp",
         context,
         (
@@ -90,47 +128,51 @@ def depthwise_kernels(
         instructions=PER_ROW
         + out_cols * (one_by_one.instructions * len(starts) // whole + PER_PIXEL + PER_TAP * taps),
     )
-    narrow = weights.dtype == np.int8  # taps are read from bytes
-    if compact or uses_row or where["dilation"] != 1:
-        return (by_taps,) if narrow else ()
-    found = [by_taps] if narrow else []
-    sliding = _sliding(weights, scaled, where, stride, pad_value)
-    if sliding:
-        found.append(sliding)
-    if where["tiles"] == 1:
-        g = best_planes(
-            kernel_h=kh,
-            kernel_w=kw,
-            stride=stride,
-            pad=pad,
-            in_cols=in_cols,
-            out_cols=out_cols,
-            channels_in=channels,
-            channels_out=channels,
-            pad_value=pad_value,
-            rescale=rescale,
-        )
-        if g is not None:
-            found.append(_planes(weights, scaled, g))
-    found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
-    return tuple(k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i]))
 
 
-def _planes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Planes) -> Kernel:
+def _planes(
+    weights: NDArray[np.integer[Any]],
+    scaled: Scaled,
+    where: Mapping[str, object],
+    stride: int,
+    pad: int,
+    pad_value: int,
+) -> tuple[Kernel, ...]:
     """The kernel that writes planes first."""
-    channels, kh, _ = weights.shape
+    channels, kh, kw = weights.shape
+    g = best_planes(
+        kernel_h=kh,
+        kernel_w=kw,
+        stride=stride,
+        pad=pad,
+        in_cols=int(str(where["tile_cols"])),
+        out_cols=int(str(where["out_cols"])),
+        channels_in=channels,
+        channels_out=channels,
+        pad_value=pad_value,
+        rescale=scaled.rescale,
+    )
+    if g is None:
+        return ()
     groups = -(-channels // LANES)
     fill, filtered = fill_planes(g), filter_planes(g, LANES)
-    words = 1 + kh * len(g.group.taps) + scaled.rescale.words
-    return Kernel(
+    kernel = Kernel(
         "planes_dsp",
-        {"channels": channels, "last_channel": channels - LANES, "kernel_h": kh, "words": words},
+        {
+            "channels": channels,
+            "last_channel": channels - LANES,
+            "kernel_h": kh,
+            "words": g.channel_words,
+            "packed": scaled.rescale.packed,
+            "addend": scaled.addend,
+        },
         (ConstArray("weights", partial(pack_planes, weights, scaled, g), "weights"),),
-        pad_value=g.pad_value,
+        pad_value=pad_value,
         scratch_bytes=g.scratch_bytes,
         functions={"fill": fill.function, "filter": filtered.function},
         instructions=PER_ROW + groups * (fill.instructions + filtered.instructions + PER_GROUP),
     )
+    return (kernel,)
 
 
 def _sliding(
@@ -139,7 +181,7 @@ def _sliding(
     where: Mapping[str, object],
     stride: int,
     pad_value: int,
-) -> Kernel | None:
+) -> tuple[Kernel, ...]:
     """The kernel of 3x3 filters (`sliding.py`)."""
     channels, kh, kw = weights.shape
     start, tiles, tile_cols, out_cols = (
@@ -147,14 +189,25 @@ def _sliding(
     )
     g = Slide(stride, start, tiles, tile_cols, out_cols, channels, pad_value, scaled.rescale)
     if (kh, kw) != (KERNEL, KERNEL) or not g.usable:
-        return None
+        return ()
     routine = slide(g, channels)
     add = int(scaled.parameters[0, 1]) if scaled.rescale.numerics == "onnx" else 0
-    return Kernel(
+    pack = (
+        partial(pack_slide_bytes, weights, scaled, g)
+        if scaled.rescale.compact
+        else partial(pack_slide, weights, scaled)
+    )
+    kernel = Kernel(
         "slide_dsp",
-        {"words": channels * g.words, "add": add},
-        (ConstArray("weights", partial(pack_slide, weights, scaled), "weights"),),
+        {
+            "words": channels * g.words,
+            "add": add,
+            "packed": scaled.rescale.packed,
+            "addend": scaled.addend,
+        },
+        (ConstArray("weights", pack, "weights"),),
         pad_value=pad_value,
         functions={"slide": routine.function},
         instructions=PER_ROW + routine.instructions,
     )
+    return (kernel,)

@@ -6,8 +6,11 @@ registers and take turns. So a pixel costs 3 loads, a PKHBT and 6 multiplication
 
 Rows may be cut into tiles: then the pointers of the next tile are fetched where the row goes over to it, for every channel again.
 
-All 14 registers are taken: three rows, the output, sums, five words of weights, two of data. Starting value, multiplier and addend of the
-channel wait on the stack; the shift of `tflm` is the lowest byte of the last word of weights, where ASR looks for it.
+All 14 registers are taken: three rows, the output, sums, five words of weights, two of data. Starting value (with a stride of 2 it
+has the register of the third sum, and the first multiplication adds to it), multiplier and addend of the channel wait on the
+stack; the shift of `tflm` is the lowest byte of the last word of weights, where ASR looks for it.
+
+"Compact", weights wait in flash as bytes, and are widened once per channel and row: 20 bytes a channel instead of 28 or 32.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg, Routine
-from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_onnx, rescale_tflm, words
+from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_once, rescale_onnx, rescale_tflm, words
 
 KERNEL = 3
 FAR = 4095  # offsets of LDRSB and STRB
 NEAR = 255  # by which they move a pointer
 HALVES = ("bb", "bt", "bt")  # where the weights of the third row are, by column
+WIDENED = 5  # outputs from which weights are shifted rather than sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,14 @@ class Slide:
     @property
     def words(self) -> int:
         """Words of a channel."""
-        return (3 if self.rescale.numerics == "tflm" else 2) + 5
+        if self.rescale.compact:
+            return 2 + 3
+        return (3 if self.rescale.has_shifts else 2) + 5
+
+    @property
+    def shifts_sums(self) -> bool:
+        """Do sums get the left shift that the requantisation wants, because there are few of them? Else weights have it."""
+        return self.rescale.compact and self.rescale.pre > 0 and self.out_cols < WIDENED
 
     def met(self, column: int) -> list[tuple[int, int]]:
         """Outputs that an input column meets, each with the column of the filter there; the oldest first."""
@@ -155,7 +166,8 @@ def slide(g: Slide, channels: int) -> Routine:
     """Computes all channels of an output row.
 
     The function is f(in, out, weights, weights_end, bias, multiplier, add, stop, channel): pointers to the tiles of three rows, and the
-    first channel. Bias, multiplier and stop, and in `tflm` add, are variables of its own.
+    first channel. Bias, multiplier and stop, and in `tflm` add, are variables of its own. A "compact" one of `tflm` takes 2 zero + 1
+    behind them.
     """
     p = Program(
         "slide",
@@ -168,6 +180,7 @@ def slide(g: Slide, channels: int) -> Routine:
             *(("weights", "const int32_t *"), ("weights_end", "const int32_t *")),
             *((name, "int32_t") for name in ("bias", "multiplier", "add")),
             *(("stop", "const int8_t *"), ("channel", "int32_t")),
+            *([("addend", "int32_t")] if g.rescale.packed else []),
         ],
     )
     rows = [p.source(f"x{i}", i) for i in range(KERNEL)]
@@ -181,12 +194,20 @@ def slide(g: Slide, channels: int) -> Routine:
     p.get(out, "out")
     p.get(w, "weights")
     with p.until("channel", w, "weights_end", w_stop):
-        variables = ("bias", "multiplier", "add")[: g.words - 5]
+        variables = ("bias", "multiplier", "add")[: 2 if g.rescale.compact else g.words - 5]
         p.load_all(acc[: len(variables)], w)
         for name, value in zip(variables, acc, strict=False):
-            p.put(name, value)
-        p.load_all(k, w)
-        p.put("weights", w)
+            if name != "bias" or g.sums == len(acc):
+                p.put(name, value)
+        if g.sums < len(acc):
+            p.move(p.number("bias", acc[2].number), acc[0])
+        if g.rescale.compact:
+            p.load_all((k[1], k[3], k[4]), w)
+            p.put("weights", w)
+            _widen(p, g, acc[0], k, p.number("spare", 13))
+        else:
+            p.load_all(k, w)
+            p.put("weights", w)
         turns = _row(p, g, rows, out, acc, k)
         if g.tiles > 1:
             channel = p.number("channel", 13)
@@ -195,6 +216,24 @@ def slide(g: Slide, channels: int) -> Routine:
             p.put("channel", channel)
         p.get(w, "weights")
     return Routine(p.function(), p.count({"channel": channels, "turn": channels * turns}))
+
+
+def _widen(p: Program, g: Slide, spare: Reg, k: tuple[Reg, ...], third: Reg) -> None:
+    """Five words of halfwords from three of bytes (`pack_slide_bytes`), and the channel's addend."""
+    for i in (0, 2):
+        p.widen(k[i], k[i + 1])
+        p.widen(k[i + 1], k[i + 1], upper=True)
+    p.widen(third, k[4], upper=True)  # the last weight, above 0
+    p.widen(k[4], k[4])  # the shift, below 0
+    pre = 0 if g.shifts_sums else g.rescale.pre
+    p.add_left(k[4], k[4], third, pre)
+    for _ in range(pre):
+        for pair in k[:4]:
+            p.add_halves(pair, pair, pair)
+    if g.rescale.packed:
+        p.get(spare, "addend")
+        p.shift_left(spare, spare, k[4])
+        p.put("add", spare)
 
 
 def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], k: tuple[Reg, ...]) -> int:
@@ -224,10 +263,11 @@ def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], 
         elif met:
             _pad(p, g)
         for o, kx in met:  # right behind the loads, as one more of them
-            if kx == 0:
+            if kx == 0 and g.sums == len(acc):
                 p.get(acc[o % g.sums], "bias")
         for o, kx in met:
-            p.dot(acc[o % g.sums], p.number("a", 12), k[kx])
+            bias = p.number("bias", acc[2].number) if kx == 0 and g.sums < len(acc) else None
+            p.dot(acc[o % g.sums], p.number("a", 12), k[kx], bias)
             p.mla(acc[o % g.sums], p.number("b", 13), k[3 + kx // 2], HALVES[kx])  # type: ignore[arg-type]
         for o, kx in met:
             if kx == KERNEL - 1:
@@ -286,12 +326,18 @@ def _pad(p: Program, g: Slide) -> None:
 
 def _finish(p: Program, g: Slide, x: Reg, shift: Reg, out: Reg, to: _Walk) -> None:
     """A sum becomes its output. Data is done with."""
-    multiplier, add = p.number("m", 12), p.number("addend", 13)
-    p.get_pair(multiplier, add, "multiplier", "add")
-    if g.rescale.numerics == "tflm":
-        rescale_tflm(p, g.rescale, x, multiplier, add, shift, add)
+    multiplier, add = p.number("m", 12), p.number("plus", 13)
+    if g.shifts_sums:
+        p.shift_left(x, x, g.rescale.pre)
+    if g.rescale.once:
+        p.get(multiplier, "multiplier")
+        rescale_once(p, g.rescale, x, multiplier)
     else:
-        rescale_onnx(p, g.rescale, x, multiplier, add)
+        p.get_pair(multiplier, add, "multiplier", "add")
+        if g.rescale.numerics == "tflm":
+            rescale_tflm(p, g.rescale, x, multiplier, add, shift, add)
+        else:
+            rescale_onnx(p, g.rescale, x, multiplier, add)
     at, step = to.next()
     p.store_byte(x, out, offset=at, step=step)
 
@@ -304,11 +350,24 @@ def pack_slide(weights: NDArray[np.integer[Any]], scaled: Scaled) -> NDArray[np.
     """
     pre = scaled.rescale.pre
     w = weights.astype(np.int64) << pre
-    tflm = scaled.rescale.numerics == "tflm"
-    shifts = scaled.parameters[:, 2] if tflm else np.zeros(len(w), np.int64)
+    shifts = scaled.parameters[:, 2] if scaled.rescale.has_shifts else np.zeros(len(w), np.int64)
     pairs = w[:, 0] & 0xFFFF | (w[:, 1] & 0xFFFF) << 16
     third = np.stack(
         [w[:, 2, 0] & 0xFFFF | (w[:, 2, 1] & 0xFFFF) << 16, shifts | (w[:, 2, 2] & 0xFFFF) << 16], axis=1
     )
-    head = [scaled.bias << pre, *scaled.parameters[:, : 2 if tflm else 1].T]
+    head = [scaled.shifted_starts, *scaled.parameters[:, : 2 if scaled.rescale.has_shifts else 1].T]
     return words(np.concatenate([np.stack(head, axis=1), pairs, third], axis=1))
+
+
+def pack_slide_bytes(weights: NDArray[np.integer[Any]], scaled: Scaled, g: Slide) -> NDArray[np.int32]:
+    """The same of a "compact" one: starting value, multiplier, bytes in the order of `_widen`.
+
+    Args:
+        weights: (channels, 3, 3), int8.
+    """
+    w = weights.reshape(len(weights), -1)
+    shifts, none = scaled.shifts.reshape(-1), np.zeros(len(w), np.int64)
+    order = [w[:, i] for i in (0, 1, 3, 4, 2, 6, 5, 7)]
+    packed = np.stack([*order, shifts, none, none, w[:, 8]], axis=1).astype(np.int8).view("<i4")
+    start = scaled.bias << (0 if g.shifts_sums else scaled.rescale.pre)
+    return words(np.concatenate([np.stack([start, scaled.parameters[:, 0]], axis=1), packed], axis=1))

@@ -7,30 +7,27 @@ reaches beyond the row, or over tiles, its taps are runs of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import gcd
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.dsp.matmul import (
-    DIRECT_STRIDE_LIMIT,
+from vmcu.kernels.dsp.gather import gather, gather_pair, gather_windows, run_order
+from vmcu.kernels.dsp.matmul import DIRECT_STRIDE_LIMIT, pair, single
+from vmcu.kernels.dsp.rescale import Scaled, make_scaled
+from vmcu.kernels.dsp.weights import (
+    SHARED,
+    SHORT,
     WORD,
     Product,
     blocks_of,
-    gather,
-    gather_pair,
     make_product,
-    pack_parameters,
     pack_runs,
-    pair,
-    run_order,
-    single,
     unrolled,
 )
-from vmcu.kernels.dsp.rescale import make_scaled
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
@@ -93,10 +90,38 @@ def window_kernels(
         pad_value: content of the padding.
         compact: the one that takes least flash.
     """
-    m, kh, kw, channels = weights.shape
-    scaled = make_scaled(weights, bias, requant, compact)
-    if scaled is None:
+    fast = make_scaled(weights, bias, requant)
+    if fast is None:
         return ()
+
+    def offered(scaled: Scaled, unrolled: int) -> tuple[Kernel, ...]:
+        return _kernels(weights, scaled, where, stride, pad_value, uses_row, unrolled)
+
+    def least() -> tuple[Kernel, ...]:
+        return offered(make_scaled(weights, bias, requant, compact=True) or fast, SHORT)
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        packed = make_scaled(weights, bias, requant, compact=True)
+        lean = offered(fast, SHARED)
+        if packed and packed.rescale.packed:
+            lean += offered(packed, 0) + offered(packed, SHARED)
+        return (*lean, *least())
+
+    return least() if compact else tuple(replace(k, make_leaner=leaner) for k in offered(fast, 0))
+
+
+def _kernels(
+    weights: NDArray[np.integer[Any]],
+    scaled: Scaled,
+    where: Mapping[str, object],
+    stride: int,
+    pad_value: int,
+    uses_row: bool,
+    unrolled: int,
+) -> tuple[Kernel, ...]:
+    """With one way to keep the parameters."""
+    m, kh, kw, channels = weights.shape
     shape = Shape(
         kh,
         kw,
@@ -109,12 +134,9 @@ def window_kernels(
     )
     length = max(shape.run, WORD)
     order = [i if i < shape.run else -1 for i in run_order(length)]
-    product = make_product(weights, scaled, kh * len(order))
+    product = make_product(weights, scaled, kh * len(order), unrolled)
     runs = np.pad(weights.reshape(m, kh, -1), ((0, 0), (0, 0), (0, length - shape.run)))
-    constants = (
-        ConstArray("weights", partial(pack_runs, runs, order, product), "weights"),
-        ConstArray("parameters", partial(pack_parameters, scaled, product), "tables"),
-    )
+    constants = (ConstArray("weights", partial(pack_runs, runs, order, scaled, product), "weights"),)
     context = {
         **where,
         "out_channels": m,
@@ -126,7 +148,7 @@ def window_kernels(
         "packed": scaled.rescale.packed,
         "addend": scaled.addend,
     }
-    if compact:
+    if unrolled == SHORT:
         return (_window_kernel(shape, product, context, constants, pad_value, uses_row, False),)
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
@@ -165,15 +187,22 @@ def _window_kernel(
     columns, odd = shape.out_cols, two and shape.out_cols % 2 == 1
     edges = columns if shape.scattered else min(shape.edges + (shape.run < WORD), columns)
     apart_runs = kh * kw if by_taps else kh
+    # The last column from which a window lies in the row as a whole, and the pairs of windows that do; one more text.
+    farthest = (shape.in_cols * channels - length) // channels
+    pairs = 0
+    if two and not product.unrolled and not shape.scattered and farthest >= shape.stride:
+        pairs = (columns - odd) // 2 - -(-edges // 2)
     if two:
-        step = unrolled(words)
+        step = unrolled(words, product.unrolled)
         program = gather(part, step)
         inner, edge = (
             program.count({"run": r, "word": kh * (length // WORD) // step}) for r in (kh, apart_runs)
         )
         last = single(product, words, part, kh)
         product_work = columns // 2 * pair(product).instructions + odd * last.instructions
-        functions = {"gather": program.function(), "matmul_2": pair(product).function}
+        functions = {"matmul_2": pair(product).function}
+        if apart or pairs <= 0:
+            functions["gather"] = program.function()
         if odd:
             functions["single"] = last.function
     else:
@@ -186,12 +215,26 @@ def _window_kernel(
         + product_work
         + columns * PER_PIXEL
         + edges * edge
-        + (columns - edges) * (inner + PER_RUN * kh)
+        + (columns - edges - 2 * pairs) * (inner + PER_RUN * kh)
     )
+    if pairs > 0:
+        whole_step = unrolled(length // WORD)
+        abreast = gather_windows(part, whole_step)
+        functions["gather_2"] = abreast.function()
+        work += pairs * abreast.count({"run": kh, "word": kh * (length // WORD) // whole_step})
     work += PER_PIXEL * columns if context["part"] else 0
-    # The last column from which a window lies in the row as a whole.
-    farthest = (shape.in_cols * channels - length) // channels
     more = {
+        "abreast": pairs > 0,
+        "always": pairs > 0 and not apart and not odd,
+        "gathers": two and (apart or pairs <= 0),
+        "counts": pairs <= 0 or apart or odd or bool(context["part"]),
+        "inside_2": " && ".join(
+            [
+                *([f"pixel < {columns - 1}"] if odd else []),
+                *([f"first >= 0 && first <= {farthest - shape.stride}"] if apart else []),
+            ]
+        ),
+        "distance": shape.stride * channels,
         "two": two,
         "odd": odd,
         "alone": odd or not two,
@@ -240,7 +283,8 @@ def _pixel_kernels(
     around = 2 * PER_PIXEL if context["part"] else PER_PIXEL
     alone = odd * (one.instructions + around)
     if distance <= DIRECT_STRIDE_LIMIT:
-        gathered, two, straight = gather_pair(product.depth, distance), pair(product), pair(product, distance)
+        gathered = gather_pair(product.depth, product.unrolled)
+        two, straight = pair(product), pair(product, distance)
         pairs = shape.out_cols // 2
         ahead, during = ((gathered, two), 4 * product.depth), ((straight,), 0)
         for routines, scratch in (ahead, during) if pairs else (during,):
@@ -250,7 +294,7 @@ def _pixel_kernels(
             found.append(
                 Kernel(
                     "pixel_dsp",
-                    {**context, "direct": not scratch},
+                    {**context, "direct": not scratch, "distance": distance},
                     constants,
                     pad_value=pad_value,  # of rows
                     uses_row=uses_row,

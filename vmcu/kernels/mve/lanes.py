@@ -17,11 +17,21 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Routine
 from vmcu.kernels.mve.helium import Helium
-from vmcu.kernels.mve.rescale import BLOCK, Rescale, clamp_words, make_rescale, parameters, rescale_vector
+from vmcu.kernels.mve.rescale import (
+    BLOCK,
+    Rescale,
+    by_fours,
+    clamp_words,
+    make_rescale,
+    parameters,
+    rescale_vector,
+)
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
 CHANNELS = 16  # of a block
+MOST_UNROLLED = 8  # taps
+MANY_TAPS = 16  # whose pointers are listed in a loop over rows
 PER_TAP, PER_PIXEL = 8, 25  # instructions of the C around the routine
 
 
@@ -71,6 +81,7 @@ def lane_kernels(
         "channels": m,
         "kernel_h": kh,
         "taps": kh * kw,
+        "many": kh * kw > MANY_TAPS,
         "whole": whole * CHANNELS * kh * kw,
         "zero_point": rescale.zero_point,
     }
@@ -103,7 +114,7 @@ def _pack_weights(weights: NDArray[np.integer[Any]]) -> NDArray[np.int8]:
 
 def _pack_parameters(bias: NDArray[np.int32], requant: Requant, channels: int) -> NDArray[np.int32]:
     rows = parameters(bias, requant, -(-channels // BLOCK) * BLOCK)
-    return np.ascontiguousarray(rows.reshape(-1, BLOCK, rows.shape[1]).transpose(0, 2, 1)).reshape(-1)
+    return by_fours(rows.reshape(-1, BLOCK, rows.shape[1]))
 
 
 @lru_cache(maxsize=256)
@@ -115,8 +126,17 @@ def lanes(shape: Shape, blocks: int) -> Routine:
     Args:
         blocks: whole ones, for `instructions`.
     """
-    program = _lanes(shape)
-    return Routine(program.function(), program.count({"block": blocks}))
+    program, trips = _lanes(shape), _trips(shape.taps)
+    return Routine(
+        program.function(),
+        program.count({"block": blocks, "tap_of_whole": blocks * trips, "tap_of_part": trips}),
+    )
+
+
+def _trips(taps: int) -> int:
+    """How often the loop over all taps but the first runs; 1: there is none."""
+    rest = taps - 1
+    return rest // max((u for u in range(1, MOST_UNROLLED + 1) if rest % u == 0), default=1) if rest else 1
 
 
 @lru_cache(maxsize=128)
@@ -169,8 +189,12 @@ def _lanes(shape: Shape) -> Helium:
             p.only_first(rest, 32, spare)
         p.get(taps, "taps")
         tap(True)
+        trips = _trips(shape.taps)
+        if trips > 1:
+            p.move(spare, trips)
         if shape.taps > 1:
-            with p.repeat(shape.taps - 1):
+            name = "tap_of_whole" if channels == CHANNELS else "tap_of_part"
+            with p.times(name, spare) if trips > 1 else nullcontext(), p.repeat((shape.taps - 1) // trips):
                 tap(False)
         for i, acc in enumerate(accs):
             rescale_vector(p, shape.rescale, acc, source)

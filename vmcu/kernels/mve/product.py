@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Routine
 from vmcu.kernels.mve.helium import Helium
-from vmcu.kernels.mve.rescale import BLOCK, Limits, Rescale, make_rescale, parameters, rescale_words
+from vmcu.kernels.mve.rescale import BLOCK, Limits, Rescale, by_fours, make_rescale, parameters, rescale_words
 from vmcu.ops.base import Function
 from vmcu.quant.requantise import Requant
 
@@ -111,8 +111,8 @@ def pack_vectors(parts: Sequence[NDArray[np.int8]], depth: int) -> NDArray[np.in
 def pack_parameters(bias: NDArray[np.int32], requant: Requant, product: Product) -> NDArray[np.int32]:
     """Bias and requantisation of every block, in the order in which the kernels read them."""
     rows = parameters(bias, requant, product.blocks * CHANNELS)
-    split = rows.reshape(product.blocks, BLOCK, 2, -1).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(split).reshape(-1)
+    split = rows.reshape(product.blocks, BLOCK, 2, -1).transpose(0, 2, 1, 3)
+    return by_fours(split.reshape(2 * product.blocks, BLOCK, -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +211,9 @@ class Text:
         self._p, self._shape = p, shape
         numbers = ((0, 2, 4, 6), (8, 10, 12, 13))
         self.accs = [p.numbers(f"acc{i}_", numbers[i]) for i in range(together)]
-        self.x = [p.source(f"x{i}", n) for i, n in ((0, 1), (1, 3))][:together]
+        self.x = [p.source(f"x{i}", n) for i, n in ((0, 1), (1, 11))][:together]
         self.to = [p.target(f"to{i}", n) for i, n in ((0, 5), (1, 7))][:together]
-        self.w, self.source = p.source("w", 9), p.source("rest", 11)
+        self.w, self.source = p.source("w", 9), p.source("rest", 3)
         self.offsets = vector_offsets(shape.depth)
         whole = shape.depth // VECTOR
         self.trips, self.unrolled, self.rest = 0, 1, 0

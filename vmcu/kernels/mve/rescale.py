@@ -72,12 +72,25 @@ def parameters(bias: NDArray[np.int32], requant: Requant, channels: int) -> NDAr
     return found
 
 
+def by_fours(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Parameters as `rescale_words` and `rescale_vector` read them: four of each; exponents are bytes.
+
+    Args:
+        rows: (groups of four, BLOCK, vectors).
+    """
+    parts = [rows[:, :, :2].transpose(0, 2, 1).reshape(len(rows), -1)]
+    if rows.shape[2] > 2:
+        parts.append(np.ascontiguousarray(rows[:, :, 2].astype(np.int8)).view("<i4"))
+    return np.concatenate(parts, axis=1).astype(np.int32).reshape(-1)
+
+
 def rescale_words(
     p: Helium, rule: Rescale, accs: Sequence[Vec], results: Sequence[Vec], source: Reg, top: bool
 ) -> None:
     """Accumulators become halfwords, without zero point; parameters are read from `source`, which moves on.
 
     Args:
+        source: a low register.
         accs: vectors of words (neither q2 nor q3, which are used).
         results: their bottom or top halves are written.
     """
@@ -101,7 +114,7 @@ def rescale_words(
         for acc in accs:
             p.sign_vec(q3, acc)
             p.add_vec(acc, acc, q3)
-    p.load_words(q2, source, step=16)
+    p.widen_bytes(q2, source, 32, step=BLOCK)
     for acc, result in zip(accs, results, strict=True):
         p.shift_rounded(acc, acc, q2)
         p.narrow(result, acc, top)
@@ -121,7 +134,7 @@ def rescale_vector(p: Helium, rule: Rescale, acc: Vec, source: Reg) -> None:
     if rule.away:
         p.sign_vec(q3, acc)
         p.add_vec(acc, acc, q3)
-    p.load_words(q2, source, step=16)
+    p.widen_bytes(q2, source, 32, step=BLOCK)
     p.shift_rounded(acc, acc, q2)
 
 

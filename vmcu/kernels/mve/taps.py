@@ -139,7 +139,7 @@ class _Taps(Text):
 
     def _multiply(self, many: bool) -> None:
         p, depth = self._p, self._shape.depth
-        tap, end = p.rows("tap", 3), p.rows("tap_end", 7)
+        tap, end = p.rows("tap", 11), p.rows("tap_end", 7)
         p.get(tap, "taps")
         p.get(end, "taps_end")
         for acc in self.accs[0]:

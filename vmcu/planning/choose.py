@@ -7,7 +7,7 @@ that needs few of them placed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
@@ -36,9 +36,14 @@ WORTH_TRYING = 1.02  # the same of other kernels
 NEARLY_AS_SMALL = 1.01  # pool / smallest pool that "ram" takes where
 MUCH_FASTER = 0.9  # the instructions are at most this share
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
-SLOWER_FOR_FLASH = (
-    1.03  # instructions for which "speed" takes leaner kernels, where flash exceeds the usual limit
-)
+SLOWER_FOR_FLASH: Mapping[Optimise, tuple[float, float]] = {
+    "ram": (1.25, 1.1),
+    "balanced": (1.25, 1.1),
+    "speed": (1.03, 1.03),
+    "size": (inf, inf),
+}
+"""Instructions that leaner kernels may take where flash exceeds the usual limit, as a multiple: to keep it, and where it is
+out of reach."""
 STACK_ALLOWANCE_BYTES = 1024
 """RAM kept for stack and variables before a build has told their size. The most that any measured network takes is
 516 bytes (`python -m bench.cost`)."""
@@ -167,14 +172,14 @@ def list_candidates(
         split_bytes: of the first of two arrays that the pool may take; 0: it is one.
     """
     graph = replace(graph, isa=load_target(core).isa, compact=optimise == "size")
-    slower = SLOWER_FOR_FLASH if optimise == "speed" else inf
+    slower, otherwise = SLOWER_FOR_FLASH[optimise]
     limit = SMALL_BYTES if optimise == "size" else LIMIT_BYTES
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
         made = list(generator(graph, listed, allow_recompute))
         found += [
-            Candidate(name, within_flash(one, slower, limit), core, compiler, split_bytes)
+            Candidate(name, within_flash(one, slower, limit, otherwise), core, compiler, split_bytes)
             for schedule in made
             for one in kernel_choices(schedule)
         ]

@@ -53,11 +53,14 @@ RUN_BYTES, CALL_BYTES = 100, 16  # of the functions that call the steps, and per
 ADDRESS_BYTES = 2  # of a segment that does not lie evenly spaced
 
 
-def within_flash(schedule: Schedule, slower: float = inf, limit_bytes: int = LIMIT_BYTES) -> Schedule:
+def within_flash(
+    schedule: Schedule, slower: float = inf, limit_bytes: int = LIMIT_BYTES, otherwise: float = inf
+) -> Schedule:
     """The schedule with kernels whose code and tables do not exceed a size, as far as there are such.
 
     Args:
         slower: instructions that they may take, as a multiple of those of the schedule's kernels.
+        otherwise: the same where the size is out of reach.
     """
     sizes = _Sizes(schedule)
     if sizes.total <= limit_bytes:
@@ -75,8 +78,10 @@ def within_flash(schedule: Schedule, slower: float = inf, limit_bytes: int = LIM
         if best is None:
             break
         done.append(sizes.apply(best))
-    for back in reversed(done):  # what later ones have made needless
-        if sizes.total + sizes.change(back) <= limit_bytes and sizes.dearer(back) < 0:
+    kept = sizes.total <= limit_bytes
+    for back in reversed(done):  # what is too dear, or what later ones have made needless
+        needless = sizes.total + sizes.change(back) <= limit_bytes
+        if sizes.dearer(back) < 0 and (needless if kept else sizes.instructions > first * otherwise):
             sizes.apply(back)
     return replace(schedule, kernels=tuple(sizes.kernels), small_c=sizes.small_c)
 

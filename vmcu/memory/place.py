@@ -86,8 +86,9 @@ def _surround(puzzle: Puzzle, core: Sequence[int], inner: Fit) -> Fit:
     found: list[Fit] = []
     for order in puzzle.orders()[:SURROUNDED]:
         rest = [i for i in order if i not in placed]
+        fit: Fit | None = None
         for _ in range(SQUEAKS):
-            fit = puzzle.refit([*first, *rest], high, None, lambda: inf)
+            fit = puzzle.refit([*first, *rest], high, fit, lambda: inf)
             assert fit is not None
             found.append(fit)
             if fit.end <= inner.end:

@@ -21,6 +21,9 @@ from vmcu.schedule.schedule import Schedule
 
 LIMIT_BYTES = 40 * 1024
 SMALL_BYTES = 24 * 1024  # where flash is what is asked for
+ABOUT_AS_GOOD = (
+    0.8  # of the bytes per instruction of the best exchange: such others are made at the same time
+)
 INSTRUCTION_BYTES = 3.8  # of programs; those that reach only low registers take half of the four
 AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "window_dsp": (780, 500),
@@ -69,15 +72,22 @@ def within_flash(
     first = sizes.instructions
     done: list[_Move] = []
     while sizes.total > limit_bytes:
-        best, most = None, 0.0
+        worth: list[tuple[float, _Move]] = []
         for move in _moves(sizes, leaner):
             saved, dearer = -sizes.change(move), sizes.dearer(move)
-            worth = saved / max(dearer, 1)
-            if saved > 0 and worth > most and sizes.instructions + dearer <= first * slower:
-                best, most = move, worth
-        if best is None:
+            if saved > 0 and sizes.instructions + dearer <= first * slower:
+                worth.append((saved / max(dearer, 1), move))
+        if not worth:
             break
-        done.append(sizes.apply(best))
+        worth.sort(key=lambda found: -found[0])
+        touched: set[int] = set()  # steps whose moves have to be looked at again
+        for value, move in worth:
+            if value < ABOUT_AS_GOOD * worth[0][0] or sizes.total <= limit_bytes:
+                break
+            steps = move.steps or range(len(schedule.steps))
+            if touched.isdisjoint(steps) and sizes.instructions + sizes.dearer(move) <= first * slower:
+                touched.update(steps)
+                done.append(sizes.apply(move))
     kept = sizes.total <= limit_bytes
     for back in reversed(done):  # what is too dear, or what later ones have made needless
         needless = sizes.total + sizes.change(back) <= limit_bytes
@@ -141,24 +151,28 @@ class _Sizes:
             sum((k.instructions or 0) * self._rows[i] for i, k in enumerate(self.kernels))
         )
         self.total = float(RUN_BYTES + CALL_BYTES * _calls(schedule) + _table_bytes(schedule))
-        self.total += sum(map(function_bytes, self._used)) + self._around(self.small_c)
-        self.total += sum(map(self._tables, range(len(steps)), self.kernels))
+        self._known: dict[tuple[int, int], tuple[Kernel, int, int]] = {}
+        self.total += sum(map(function_bytes, self._used))
+        self.total += sum(self._own(i, kernel, self.small_c) for i, kernel in enumerate(self.kernels))
 
-    def _tables(self, step: int, kernel: Kernel) -> int:
-        return max(_constant_bytes(_Same(kernel)) - self._plain[step], 0)
-
-    def _around(self, small_c: bool) -> int:
-        return sum(_around_bytes(kernel, small_c) for kernel in self.kernels)
+    def _own(self, step: int, kernel: Kernel, small_c: bool) -> int:
+        """Tables of a kernel and the C around it."""
+        known = self._known.get((step, id(kernel)))
+        if known is None:
+            tables = max(_constant_bytes(_Same(kernel)) - self._plain[step], 0)
+            known = kernel, tables + _around_bytes(kernel, False), tables + _around_bytes(kernel, True)
+            self._known[step, id(kernel)] = known  # with the kernel, so that nothing else gets its id
+        return known[2] if small_c else known[1]
 
     def change(self, move: _Move) -> float:
         """Bytes more."""
         more, users = 0.0, dict[str, int]()
         if move.small_c != self.small_c:
-            more = self._around(move.small_c) - self._around(self.small_c)
+            for step, kernel in enumerate(self.kernels):
+                more += self._own(step, kernel, move.small_c) - self._own(step, kernel, self.small_c)
         for step, kernel in zip(move.steps, move.kernels, strict=True):
             before = self.kernels[step]
-            more += self._tables(step, kernel) - self._tables(step, before)
-            more += _around_bytes(kernel, move.small_c) - _around_bytes(before, move.small_c)
+            more += self._own(step, kernel, move.small_c) - self._own(step, before, move.small_c)
             for f in kernel.functions.values():
                 users[f.text] = users.get(f.text, 0) + 1
             for f in before.functions.values():

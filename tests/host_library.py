@@ -129,12 +129,16 @@ class HostModel:
         if status:
             raise GaveUp(status)
 
+    def bytes_at(self, address: int, count: int) -> np.ndarray:
+        """A view of bytes of the pool, none of which lies across its two arrays."""
+        first = self._arrays[0].bytes
+        if address < len(first):
+            return first[address : address + count]
+        return self._arrays[1].bytes[address - len(first) :][:count]
+
     def _bytes(self, port: Port) -> np.ndarray:
         """Where an input or output lies."""
-        offset, first = port.offset_bytes, self._arrays[0].bytes
-        if offset < len(first):
-            return first[offset : offset + port.size_bytes]
-        return self._arrays[1].bytes[offset - len(first) :][: port.size_bytes]
+        return self.bytes_at(port.offset_bytes, port.size_bytes)
 
 
 class _Array:

@@ -80,7 +80,7 @@ def test_state(name: str, tmp_path: Path) -> None:
         values = rng.integers(-128, 128, tensor.shape).astype(np.int8)
         reference._states[link.current] = values
         start = made.plan.addresses[link.current][0]
-        model._pool[start : start + values.size] = values.reshape(-1)
+        model.bytes_at(start, values.size)[:] = values.reshape(-1)
     for _ in range(3):
         shapes = {p.tensor: made.graph.tensors[p.tensor].shape for p in made.graph.inputs}
         given = {name: rng.integers(-128, 128, shape).astype(np.int8) for name, shape in shapes.items()}
@@ -89,7 +89,7 @@ def test_state(name: str, tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, expected[tensor])
         for link in made.graph.states:
             start = made.plan.addresses[link.current][0]
-            found = model._pool[start : start + expected[link.next].size]
+            found = model.bytes_at(start, expected[link.next].size)
             np.testing.assert_array_equal(found, expected[link.next].reshape(-1), link.input)
 
 

@@ -33,8 +33,9 @@ MOST_TILED = 3  # schedules with tiles
 HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller
 HOPEFUL = 1.04  # quick pool / least quick pool at which a better placement of another order of tasks is searched for
 WORTH_TRYING = 1.02  # the same of other kernels
-NEARLY_AS_SMALL = 1.01  # pool / smallest pool that "ram" takes where
-MUCH_FASTER = 0.9  # the instructions are at most this share
+NEARLY_AS_SMALL = 0.01  # of the smallest pool: so much more "ram" takes at most, and a tenth of the share of
+WORTHWHILE = 0.04  # the instructions that this saves, which is so much at least
+QUICK = 2000  # tasks up to which a better placement is searched for the sake of less than a tenth of them
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
 SLOWER_FOR_FLASH: Mapping[Optimise, tuple[float, float]] = {
     "ram": (1.25, 1.1),
@@ -193,8 +194,8 @@ def choose(
     """The candidate for a wish; the one with the smallest pool where none fits.
 
     Args:
-        optimise: "ram": the smallest pool, between equals the fewest estimated instructions; up to 1 % more where that
-            saves 10 % of those. "speed": the fewest estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
+        optimise: "ram": the smallest pool, between equals the fewest estimated instructions; up to 1 % more where
+            that saves ten times the share of those. "speed": the fewest estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
             with at most `BALANCED` times the estimated instructions that "speed" would take. "size": as "ram"; it is
             `list_candidates` that has compact kernels only.
         pool_limit_bytes: largest pool that fits.
@@ -238,11 +239,12 @@ def _smallest(candidates: Sequence[Candidate]) -> Candidate:
         if candidate.bound_bytes * CLOSE_ENOUGH < size and candidate.pool_bytes < size:
             best, size = candidate, candidate.pool_bytes
     for candidate in sorted(candidates, key=lambda c: c.instructions):
-        much_faster = candidate.instructions <= best.instructions * MUCH_FASTER
-        if not much_faster and candidate.schedule.tasks is not best.schedule.tasks:
+        saving = 1 - candidate.instructions / max(best.instructions, 1)
+        if saving < WORTHWHILE and candidate.schedule.tasks is not best.schedule.tasks:
             continue
-        limit = size * NEARLY_AS_SMALL if much_faster else size
-        if candidate is best or _is_as_small(candidate, limit, search=much_faster):
+        more = min(saving / 10, NEARLY_AS_SMALL) if saving >= WORTHWHILE else 0
+        search = more == NEARLY_AS_SMALL or (more > 0 and len(candidate.schedule.tasks) <= QUICK)
+        if candidate is best or _is_as_small(candidate, size * (1 + more), search):
             return candidate
     raise internal("the best candidate is not among its own", best.name)
 

@@ -7,7 +7,8 @@ Pools hold activations, scratch and states; plans are those of `--optimize ram`.
 after the other. Instructions are exact, of one inference on a Cortex-M4. The overhead compares the plan's schedule with
 layer by layer, both with the kernels that need least working memory, so that the order alone differs; all firmwares must print
 the same bits. "pool of whole rows" and "its order" are those of the best plan that cuts no row into tiles or strips: the price of
-streaming alone, where the columns before it have that of tiles, too. Seconds are of planning alone, on this machine.
+streaming alone, where the columns before it have that of tiles, too. Where flash is short, plans may have leaner kernels than layer by
+layer, or the other way round: then these differences count, too. Seconds are of planning alone, on this machine.
 """
 
 from __future__ import annotations

@@ -110,8 +110,9 @@ class Slide:
         found = [(0, 0)]
         for tile in range(self.tiles):
             here = [c for c in inner if c // self.tile_cols == tile]
-            first = next((c for c in here if (c - self.start) % self.stride == 0), 0)
-            found.append((first, (here[-1] + 1 - first) // self.period if here else 0))
+            starts = [c for c in here if (c - self.start) % self.stride == 0]
+            if starts:
+                found.append((starts[0], (here[-1] + 1 - starts[0]) // self.period))
         first, turns = max(found, key=lambda loop: loop[1])
         return first, turns if turns > 2 else 0
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from vmcu.errors import Exit, fail
 from vmcu.fit import Limits
 from vmcu.ir.quantized import QuantizedGraph
+from vmcu.memory.plan import first_placed
 from vmcu.pipeline import Compiled
 from vmcu.targets import Target, place_ram
 
@@ -33,8 +34,8 @@ def compile_for(
         VmcuError: (DOES_NOT_FIT) the user's first region does not take the states, which must be one array.
     """
     if target is None or target.pool_pair():
-        if target is not None and _state_bytes(graph) > target.split_bytes:
-            what = f"{_state_bytes(graph):,} bytes of states lie in the pool's first {target.split_bytes:,} bytes"
+        if target is not None and first_placed(graph) > target.split_bytes:
+            what = f"{first_placed(graph):,} bytes of states lie in the pool's first {target.split_bytes:,} bytes"
             fix = "name the larger region first"
             raise fail(what, f"--pool-region {target.pool_region}", fix, Exit.DOES_NOT_FIT)
         return compile_(limits.ram(target), target.split_bytes if target else 0), target
@@ -44,15 +45,10 @@ def compile_for(
     for first, second in target.pairs():
         chosen = replace(target, pool_region=f"{first.name},{second.name}")
         ram = limits.ram(chosen)
-        if made.plan.lower_bound_bytes > chosen.ram_bytes or _state_bytes(graph) > chosen.split_bytes:
+        if made.plan.lower_bound_bytes > chosen.ram_bytes or first_placed(graph) > chosen.split_bytes:
             continue
         found = compile_(ram, chosen.split_bytes)
         within = limits.ram_bytes is None or found.plan.pool_bytes <= limits.ram_bytes
         if within and place_ram(chosen, found.plan.pool_bytes, 0):
             return found, chosen
     return made, target
-
-
-def _state_bytes(graph: QuantizedGraph) -> int:
-    """As a plan counts them: what is placed begins behind them, at a multiple of 4."""
-    return -(-sum(graph.tensors[s.current].size_bytes for s in graph.states) // 4) * 4

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "board.h"
+#include "host_pool.h"
 #include "vmcu_app.h"
 
 #define COUNTER_HZ 1000000U
@@ -105,33 +106,13 @@ void vmcu_guard_start(void)
 {
 }
 
-static void *aligned(size_t bytes)
-{
-    size_t align = VMCU_APP_POOL_ALIGN < sizeof(void *) ? sizeof(void *) : VMCU_APP_POOL_ALIGN;
-    void *found;
-    if (posix_memalign(&found, align, bytes) != 0) {
-        exit(1);
-    }
-    return found;
-}
-
 void *vmcu_board_pool(void)
 {
-    /* Static, so that they are reachable to the end and no leak is reported. */
-#ifdef VMCU_APP_SPLIT_BYTES
-    static VMCU_APP_POOL parts;
-    if (parts.first == NULL) {
-        parts.first = (int8_t *)aligned(VMCU_APP_SPLIT_BYTES);
-        parts.second = (int8_t *)aligned(VMCU_APP_POOL_BYTES - VMCU_APP_SPLIT_BYTES);
-    }
-    return &parts;
-#else
-    static void *pool;
+    void *pool = vmcu_host_pool();
     if (pool == NULL) {
-        pool = aligned(VMCU_APP_POOL_BYTES);
+        exit(1);
     }
     return pool;
-#endif
 }
 
 void vmcu_canaries_set(void)

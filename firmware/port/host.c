@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "host_pool.h"
 #include "port.h"
 #include "record.h"
 #include "vmcu_app.h"
@@ -33,30 +34,9 @@ void vmcu_port_exit(int code)
     exit(code);
 }
 
-static void *aligned(size_t bytes)
-{
-    size_t align = VMCU_APP_POOL_ALIGN < sizeof(void *) ? sizeof(void *) : VMCU_APP_POOL_ALIGN;
-    void *found;
-    return posix_memalign(&found, align, bytes) != 0 ? NULL : found;
-}
-
 void *vmcu_port_pool(void)
 {
-    /* Static, so that they are reachable to the end and no leak is reported. */
-#ifdef VMCU_APP_SPLIT_BYTES
-    static VMCU_APP_POOL parts;
-    if (parts.first == NULL) {
-        parts.first = (int8_t *)aligned(VMCU_APP_SPLIT_BYTES);
-        parts.second = (int8_t *)aligned(VMCU_APP_POOL_BYTES - VMCU_APP_SPLIT_BYTES);
-    }
-    return parts.first == NULL || parts.second == NULL ? NULL : &parts;
-#else
-    static void *pool;
-    if (pool == NULL) {
-        pool = aligned(VMCU_APP_POOL_BYTES);
-    }
-    return pool;
-#endif
+    return vmcu_host_pool();
 }
 
 int vmcu_port_measure(int (*fn)(void *), void *arg, struct vmcu_cost *cost)

@@ -58,7 +58,7 @@ def place_blocks(
 def is_easily_placed(blocks: Sequence[Block], bound: int, limit: int, wall: int | None = None) -> bool:
     """Does any of the simple orders end at `limit` or below? Each is given up as soon as it does not."""
     puzzle = make_puzzle(tuple(blocks), bound, wall)
-    return any(puzzle.refit(order, puzzle.low, None, lambda: limit) for order in puzzle.orders())
+    return any(puzzle.refit(order, puzzle.low, None, lambda: limit) for order in puzzle.orders)
 
 
 def _search(puzzle: Puzzle, shares: Sequence[float]) -> Fit:
@@ -84,7 +84,7 @@ def _surround(puzzle: Puzzle, core: Sequence[int], inner: Fit) -> Fit:
     for i, from_above in zip(core, inner.high, strict=True):
         high[i] = from_above
     found: list[Fit] = []
-    for order in puzzle.orders()[:SURROUNDED]:
+    for order in puzzle.orders[:SURROUNDED]:
         rest = [i for i in order if i not in placed]
         fit: Fit | None = None
         for _ in range(SQUEAKS):

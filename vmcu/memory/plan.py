@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
 
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import QuantizedGraph, Tensor
 from vmcu.memory import place
 from vmcu.memory.blocks import Block
 from vmcu.memory.exact import improve, is_smallest
@@ -183,6 +183,15 @@ def _base(state_bytes: int) -> int:
     return -(-state_bytes // 4) * 4
 
 
+def first_placed(graph: QuantizedGraph) -> int:
+    """Bytes of all states, which come first in the pool, and of the gap behind them."""
+    return _base(_state_bytes(graph))
+
+
+def _state_bytes(graph: QuantizedGraph) -> int:
+    return sum(graph.tensors[s.current].size_bytes for s in graph.states)
+
+
 def _wall(split_bytes: int, state_bytes: int) -> int | None:
     """The end of the first of two arrays, as the placed part of the pool counts."""
     if not split_bytes:
@@ -194,8 +203,7 @@ def _wall(split_bytes: int, state_bytes: int) -> int | None:
 
 def _live(schedule: Schedule, blocks: Sequence[Block]) -> tuple[int, list[int]]:
     """Bytes of states, and bytes alive before the first task, during each, and after the last."""
-    graph = schedule.graph
-    state_bytes = sum(graph.tensors[s.current].size_bytes for s in graph.states)
+    state_bytes = _state_bytes(schedule.graph)
     return state_bytes, [_base(state_bytes) + total for total in accumulate(_changes(schedule, blocks))]
 
 

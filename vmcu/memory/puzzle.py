@@ -67,6 +67,7 @@ class Puzzle:
         self.restarts = max(1, min(RESTARTS, self.evaluations // SHORTEST))
         self.most_orders = max(3, SEARCH_WORK * 2 // effort)
 
+    @cached_property
     def orders(self) -> list[list[int]]:
         """Orders worth starting from, the most promising first; few where there are very many blocks."""
         size, count, tightest = self.sizes, range(len(self.blocks)), self.tightest
@@ -122,7 +123,7 @@ class Puzzle:
         def worst() -> float:
             return found[-1].end if len(found) == self.restarts else inf
 
-        for order in self.orders():
+        for order in self.orders:
             if (fit := self.refit(order, self.low, None, worst)) is not None:
                 found.append(fit)
                 found.sort(key=lambda fit: fit.end)

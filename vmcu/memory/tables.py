@@ -169,7 +169,7 @@ def make_tables(plan: MemoryPlan) -> Tables:
         plan.state_bytes,
         tuple(tensors),
         tuple(steps),
-        _ranges([(t.step, t.row) for t in schedule.tasks]),
+        ranges([(t.step, t.row) for t in schedule.tasks]),
         tuple(index[p.tensor] for p in graph.inputs if not p.streamed),
         tuple(index[p.tensor] for p in graph.outputs if not p.streamed),
         tuple((index[s.current], index[s.next]) for s in graph.states),
@@ -178,7 +178,7 @@ def make_tables(plan: MemoryPlan) -> Tables:
     )
 
 
-def _ranges(tasks: list[tuple[int, int]]) -> tuple[Range, ...]:
+def ranges(tasks: list[tuple[int, int]]) -> tuple[Range, ...]:
     """Runs of ascending rows of one step."""
     found = []
     for _, group in groupby(enumerate(tasks), key=lambda item: (item[1][0], item[1][1] - item[0])):

@@ -33,9 +33,9 @@ MOST_TILED = 3  # schedules with tiles
 HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller
 HOPEFUL = 1.04  # quick pool / least quick pool at which a better placement of another order of tasks is searched for
 WORTH_TRYING = 1.02  # the same of other kernels
-NEARLY_AS_SMALL = 0.01  # of the smallest pool: so much more "ram" takes at most, and a tenth of the share of
-WORTHWHILE = 0.04  # the instructions that this saves, which is so much at least
-QUICK = 2000  # tasks up to which a better placement is searched for the sake of less than a tenth of them
+NEARLY_AS_SMALL = 0.01  # of the smallest pool: what "ram" adds at most, and ten times less than it saves of the instructions
+WORTHWHILE = 0.04  # of the instructions: saving less is worth no byte
+QUICK = 2000  # tasks up to which a better placement is searched for the sake of less than ten times `NEARLY_AS_SMALL`
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
 SLOWER_FOR_FLASH: Mapping[Optimise, tuple[float, float]] = {
     "ram": (1.25, 1.1),
@@ -194,10 +194,10 @@ def choose(
     """The candidate for a wish; the one with the smallest pool where none fits.
 
     Args:
-        optimise: "ram": the smallest pool, between equals the fewest estimated instructions; up to 1 % more where
-            that saves ten times the share of those. "speed": the fewest estimated instructions, between equals the smallest lower bound. "balanced": the smallest pool among those
-            with at most `BALANCED` times the estimated instructions that "speed" would take. "size": as "ram"; it is
-            `list_candidates` that has compact kernels only.
+        optimise: "ram": the smallest pool, between equals the fewest estimated instructions; up to 1 % more where that saves
+            ten times the share of those. "speed": the fewest estimated instructions, between equals the smallest lower
+            bound. "balanced": the smallest pool among those with at most `BALANCED` times the estimated instructions that
+            "speed" would take. "size": as "ram"; it is `list_candidates` that has compact kernels only.
         pool_limit_bytes: largest pool that fits.
     """
     if optimise in ("ram", "size"):

@@ -15,7 +15,7 @@ from math import inf
 
 from vmcu.codegen.calls import fold
 from vmcu.ir.quantized import Isa, Tensor
-from vmcu.memory.tables import Range
+from vmcu.memory.tables import ranges
 from vmcu.ops.base import Kernel, QOp, Window
 from vmcu.schedule.schedule import Schedule
 
@@ -256,12 +256,7 @@ def _plain_bytes(same: _Same, ins: tuple[Tensor, ...], out: Tensor) -> int:
 
 def _calls(schedule: Schedule) -> int:
     """Calls of steps that are spelled out."""
-    found: list[Range] = []
-    for task in schedule.tasks:
-        if found and found[-1].step == task.step and found[-1].end == task.row:
-            found[-1] = Range(task.step, found[-1].first, task.row + 1)
-        else:
-            found.append(Range(task.step, task.row, task.row + 1))
+    found = ranges([(task.step, task.row) for task in schedule.tasks])
     return sum(len(item["calls"]) for item in fold(found))  # type: ignore[arg-type,misc]
 
 

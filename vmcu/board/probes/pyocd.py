@@ -35,24 +35,8 @@ class PyOcd:
         return [Found(p.unique_id, p.description) for p in probes]
 
     def open(self, target: Target, uid: str) -> _Connection:
-        assert target.probe is not None
-        helper = importlib.import_module("pyocd.core.helpers").ConnectHelper
-        try:
-            session = helper.session_with_chosen_probe(
-                blocking=False,
-                return_first=True,
-                unique_id=uid or None,
-                target_override=target.probe.pyocd,
-                options={"connect_mode": "under-reset", "resume_on_disconnect": False},
-            )
-            if session is None:
-                raise fail("is not plugged in", f"probe '{uid}'", "check the cable", Exit.TOOL)
-            session.open()
-        except VmcuError:
-            raise
-        except Exception as error:
-            raise _failed("does not reach the chip", error) from None
-        return _Connection(session, uid)
+        options = {"connect_mode": "under-reset", "resume_on_disconnect": False}
+        return _Connection(_open_session(target, uid, options), uid)
 
 
 class _Connection:
@@ -89,14 +73,8 @@ class _Connection:
             raise _failed(what, error) from None
 
 
-def attach(target: Target, uid: str) -> PyOcdMemory:
-    """A chip's memory, while its core runs.
-
-    Raises:
-        VmcuError: (TOOL) pyOCD is missing, or does not reach the chip.
-    """
-    if remedy := PyOcd().missing(target):
-        raise fail("pyOCD is needed for RTT", f"board '{target.name}'", remedy, Exit.TOOL)
+def _open_session(target: Target, uid: str, options: dict[str, object]) -> Any:
+    """A session of pyOCD's with the probe `uid`, or the only one."""
     assert target.probe is not None
     helper = importlib.import_module("pyocd.core.helpers").ConnectHelper
     try:
@@ -105,7 +83,7 @@ def attach(target: Target, uid: str) -> PyOcdMemory:
             return_first=True,
             unique_id=uid or None,
             target_override=target.probe.pyocd,
-            options={"connect_mode": "attach", "resume_on_disconnect": True},
+            options=options,
         )
         if session is None:
             raise fail("is not plugged in", f"probe '{uid}'", "check the cable", Exit.TOOL)
@@ -114,7 +92,19 @@ def attach(target: Target, uid: str) -> PyOcdMemory:
         raise
     except Exception as error:
         raise _failed("does not reach the chip", error) from None
-    return PyOcdMemory(session)
+    return session
+
+
+def attach(target: Target, uid: str) -> PyOcdMemory:
+    """A chip's memory, while its core runs.
+
+    Raises:
+        VmcuError: (TOOL) pyOCD is missing, or does not reach the chip.
+    """
+    if remedy := PyOcd().missing(target):
+        raise fail("pyOCD is needed for RTT", f"board '{target.name}'", remedy, Exit.TOOL)
+    options = {"connect_mode": "attach", "resume_on_disconnect": True}
+    return PyOcdMemory(_open_session(target, uid, options))
 
 
 class PyOcdMemory:

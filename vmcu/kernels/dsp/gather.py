@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
-from vmcu.kernels.assembly import Program, Routine
+from vmcu.kernels.assembly import Program, Reg, Routine
 from vmcu.kernels.dsp.weights import WORD, unrolled
 
 
@@ -83,20 +84,12 @@ def gather_windows(part: int, step: int) -> Program:
     row, to, x, y = p.rows("row", 0), p.target("dest", 1), p.source("x", 2), p.source("y", 3)
     end, stop = p.source("x_end", 4), p.rows("row_stop", 5)
     numbers = length, first, distance = p.number("length", 6), p.number("start", 7), p.number("next", 8)
-    a, b, c, d = p.numbers("v", (9, 10, 11, 12))
+    v = a, b, *_ = p.numbers("v", (9, 10, 11, 12))
     p.get(row, "rows")
     p.get(to, "to")
     p.get(stop, "rows_end")
     for number, name in zip(numbers, ("whole", "first", "distance"), strict=True):
         p.get(number, name)
-
-    def both() -> None:
-        p.widen(c, a)
-        p.widen(d, b)
-        p.store_pair(c, d, to, step=8)
-        p.widen(a, a, upper=True)
-        p.widen(b, b, upper=True)
-        p.store_pair(a, b, to, step=8)
 
     with p.until("run", row, stop):
         p.next_row(x, row)
@@ -106,11 +99,11 @@ def gather_windows(part: int, step: int) -> Program:
         with p.until("word", x, end), p.repeat(step):
             p.load(b, y, step=WORD)
             p.load(a, x, step=WORD)
-            both()
+            _store_halfwords(p, v, to)
         if part:
             p.load(b, y, offset=part - WORD)
             p.load(a, x, offset=part - WORD)
-            both()
+            _store_halfwords(p, v, to)
     return p
 
 
@@ -133,7 +126,7 @@ def gather_pair(depth: int, given: int = 0) -> Routine:
         ],
     )
     x, to, end, y = p.source("from", 0), p.target("dest", 1), p.source("end", 2), p.source("from2", 3)
-    a, b, c, d = p.numbers("v", (4, 5, 6, 7))
+    v = a, b, *_ = p.numbers("v", (4, 5, 6, 7))
     p.get(x, "x")
     p.get(to, "to")
     p.get(end, "x_end")
@@ -142,13 +135,19 @@ def gather_pair(depth: int, given: int = 0) -> Routine:
     with p.until("word", x, end), p.repeat(u):
         p.load(b, y, step=WORD)
         p.load(a, x, step=WORD)
-        p.widen(c, a)
-        p.widen(d, b)
-        p.store_pair(c, d, to, step=8)
-        p.widen(a, a, upper=True)
-        p.widen(b, b, upper=True)
-        p.store_pair(a, b, to, step=8)
+        _store_halfwords(p, v, to)
     return Routine(p.function(), p.count({"word": depth // WORD // u}))
+
+
+def _store_halfwords(p: Program, v: Sequence[Reg], to: Reg) -> None:
+    """Words of two pixels, in the first two of four registers, as halfwords in turn."""
+    a, b, c, d = v
+    p.widen(c, a)
+    p.widen(d, b)
+    p.store_pair(c, d, to, step=8)
+    p.widen(a, a, upper=True)
+    p.widen(b, b, upper=True)
+    p.store_pair(a, b, to, step=8)
 
 
 def run_order(run: int) -> list[int]:

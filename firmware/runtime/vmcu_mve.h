@@ -234,8 +234,14 @@ VMCU_WORDWISE(vmcu_vmin32, a.at[i] < b.at[i] ? a.at[i] : b.at[i])
 VMCU_WORDWISE(vmcu_vmulh, (int32_t)((VMCU_WIDE(a, i) * b.at[i]) >> 32))
 /* The doubled product would not fit 64 bits in one case; halves of both numbers do. */
 VMCU_WORDWISE(vmcu_vqrdmulh, vmcu_saturated((VMCU_WIDE(a, i) * b.at[i] + 0x40000000) >> 31, INT32_MIN, INT32_MAX))
-/* Exponents -31..0. */
-VMCU_WORDWISE(vmcu_vrshl, b.at[i] ? (int32_t)((VMCU_WIDE(a, i) + (INT64_C(1) << (-b.at[i] - 1))) >> -b.at[i]) : a.at[i])
+/* a / 2^right to the nearest, ties up; right in 0..31. */
+VMCU_TWIN int32_t vmcu_rounded(int64_t a, int32_t right)
+{
+    return (int32_t)(right ? (a + (INT64_C(1) << (right - 1))) >> right : a);
+}
+
+/* Exponents are the lowest bytes, -31..0. */
+VMCU_WORDWISE(vmcu_vrshl, vmcu_rounded(VMCU_WIDE(a, i), (int32_t)((0U - (uint32_t)b.at[i]) & 0xFFU)))
 VMCU_HALFWISE(vmcu_vadd16, vmcu_low(a.at[i] + b.at[i]))
 VMCU_HALFWISE(vmcu_vsub16, vmcu_low(a.at[i] - b.at[i]))
 VMCU_HALFWISE(vmcu_vmul16, vmcu_low(a.at[i] * b.at[i]))
@@ -303,14 +309,35 @@ VMCU_TWIN vmcu_q vmcu_narrow(vmcu_q to, vmcu_q from, int32_t top)
     return vmcu_of16(halves);
 }
 
-VMCU_TWIN vmcu_q vmcu_narrow_halves(vmcu_q to, vmcu_q from)
+VMCU_TWIN vmcu_q vmcu_narrow_halves(vmcu_q to, vmcu_q from, int32_t top)
 {
     vmcu_q16 a = vmcu_as16(from);
     int32_t i;
     for (i = 0; i < 8; i++) {
-        to.bytes[2 * i] = (int8_t)vmcu_saturated(a.at[i], INT8_MIN, INT8_MAX);
+        to.bytes[2 * i + top] = (int8_t)vmcu_saturated(a.at[i], INT8_MIN, INT8_MAX);
     }
     return to;
+}
+
+VMCU_TWIN vmcu_q vmcu_vmull(vmcu_q a, vmcu_q b, int32_t top)
+{
+    vmcu_q16 to;
+    int32_t i;
+    for (i = 0; i < 8; i++) {
+        to.at[i] = (int16_t)(a.bytes[2 * i + top] * b.bytes[2 * i + top]);
+    }
+    return vmcu_of16(to);
+}
+
+VMCU_TWIN vmcu_q vmcu_vmovl(vmcu_q from, int32_t top)
+{
+    vmcu_q16 a = vmcu_as16(from);
+    vmcu_q32 to;
+    int32_t i;
+    for (i = 0; i < 4; i++) {
+        to.at[i] = a.at[2 * i + top];
+    }
+    return vmcu_of32(to);
 }
 
 #endif

@@ -7,6 +7,7 @@ dearest, vectors may be exchanged for the compact kernels of those.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,8 +119,12 @@ def convolution(one: Linear, isa: Isa) -> tuple[Kernel, ...]:
 
 
 def _or_leaner(found: tuple[Kernel, ...], leaner: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
-    """Kernels that may be exchanged."""
-    return tuple(replace(k, make_leaner=lambda: leaner) for k in found)
+    """Kernels that may be exchanged for others, too."""
+
+    def both(kernel: Kernel) -> tuple[Kernel, ...]:
+        return (*kernel.leaner, *leaner)
+
+    return tuple(replace(k, make_leaner=partial(both, k)) for k in found)
 
 
 def dense(

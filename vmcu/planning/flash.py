@@ -38,7 +38,7 @@ AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "pixels_mve": (200, 150),
     "windows_mve": (450, 330),
     "taps_mve": (480, 330),
-    "lanes_mve": (640, 330),
+    "lanes_mve": (490, 300),
     "depthwise_mve": (310, 220),
     "sum_mve": (130, 100),
     "average_pool_mve": (280, 200),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,23 @@ def dense_kernels(
         x: input.
         per_pixel: each pixel's channels are a vector; else the whole tensor is.
     """
+    arguments = (weights, bias, requant, x, per_pixel)
+    leaner = cache(partial(_dense_kernels, *arguments, rolled=True))
+    return tuple(replace(k, make_leaner=leaner) for k in _dense_kernels(*arguments, rolled=False))
+
+
+def _dense_kernels(
+    weights: NDArray[np.integer[Any]],
+    bias: NDArray[np.int32],
+    requant: Requant,
+    x: Tensor,
+    per_pixel: bool,
+    rolled: bool,
+) -> tuple[Kernel, ...]:
     count, depth = x.cols if per_pixel else 1, weights.shape[1]
-    found = pixel_kernels(weights, bias, requant, count=count, step=depth, first="0", uses_row=False)
+    found = pixel_kernels(
+        weights, bias, requant, count=count, step=depth, first="0", uses_row=False, rolled=rolled
+    )
     if per_pixel or x.rows == 1:
         return found
     return tuple(

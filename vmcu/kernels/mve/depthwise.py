@@ -11,7 +11,7 @@ Padding is words like all others, written once a row: there are no borders.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -100,7 +100,8 @@ def depthwise_kernels(
         weights, bias, requant, where, stride=stride, pad_value=pad_value, uses_row=uses_row
     )
     best = min((k.instructions or 0 for k in lanes), default=None)
-    return (*(k for k in words if best is None or (k.instructions or 0) < best), *lanes)
+    faster = (k for k in words if best is None or (k.instructions or 0) < best)
+    return (*(replace(k, make_leaner=lambda: lanes) for k in faster), *lanes)
 
 
 def _word_kernels(
@@ -115,7 +116,7 @@ def _word_kernels(
 ) -> tuple[Kernel, ...]:
     """Those that interleave rows."""
     m, kh, kw, _ = weights.shape
-    rescale = make_rescale(requant)
+    rescale = make_rescale(requant, bias)
     if (
         rescale is None
         or weights.dtype != np.int8
@@ -129,7 +130,7 @@ def _word_kernels(
     cols, padded, tiles = int(str(where["out_cols"])), bool(where["padded_cols"]), int(str(where["tiles"]))
     constants = (
         ConstArray("weights", partial(_pack_weights, weights, shape), "weights"),
-        ConstArray("parameters", partial(_pack_parameters, bias, requant, m), "tables"),
+        ConstArray("parameters", partial(_pack_parameters, bias, requant, rescale), "tables"),
     )
     fill_ = fill()
     found = []
@@ -189,8 +190,8 @@ def _pack_weights(weights: NDArray[np.integer[Any]], shape: Depthwise) -> NDArra
     return np.ascontiguousarray(split).reshape(-1)
 
 
-def _pack_parameters(bias: NDArray[np.int32], requant: Requant, channels: int) -> NDArray[np.int32]:
-    return parameters(bias, requant, channels).reshape(-1)
+def _pack_parameters(bias: NDArray[np.int32], requant: Requant, rescale: Rescale) -> NDArray[np.int32]:
+    return parameters(bias, requant, rescale, len(bias)).reshape(-1)
 
 
 @lru_cache(maxsize=256)
@@ -213,7 +214,7 @@ def outputs(shape: Depthwise, pixels: int, plane_bytes: int) -> Routine:
     c = shape.channels
     accs = p.numbers("acc", (0, 2, 4, 6))
     x, other, to = p.source("x", 1), p.source("other", 3), p.target("dest", 5)
-    numbers = p.numbers("number", (7, 8, 9) if shape.rescale.numerics == "tflm" else (7, 8))
+    numbers = p.numbers("number", (7, 8, 9) if shape.rescale.exponents else (7, 8))
     spare, w, source = p.number("spare", 10), p.source("w", 11), p.source("rest", 12)
     data, acc, steps = p.vec(0), p.vec(1), p.vec(3)
     vectors = shape.planes * shape.across

@@ -246,11 +246,11 @@ class Helium(Program):
         self._lanewise("vqrdmulh.s32", "vqrdmulh", to, a, b)
 
     def shift_rounded(self, to: Vec, a: Vec, by: Vec) -> None:
-        """Words: to = a / 2^-by to the nearest, ties up; by in -31..0."""
+        """Words: to = a / 2^-by to the nearest, ties up; by: the lowest bytes, -31..0."""
         self._lanewise("vrshl.s32", "vrshl", to, a, by)
 
     def shift_rounded_all(self, q: Vec, by: Reg) -> None:
-        """Words: q = q / 2^-by to the nearest, ties up; by in -31..0."""
+        """Words: q = q / 2^-by to the nearest, ties up; by: the lowest byte, -31..0."""
         self._add(f"vrshl.s32 {q.name}, {by.asm}", f"{q.name} = vmcu_vrshl({q.name}, vmcu_dup32({by.name}));")
 
     def shift_right_rounded(self, to: Vec, a: Vec, by: int) -> None:
@@ -285,10 +285,24 @@ class Helium(Program):
             c = f"{to.name} = vmcu_narrow({to.name}, {a.name}, {int(top)});"
             self._add(f"vqmovn{half}.s32 {to.name}, {a.name}", c)
 
-    def narrow_halves(self, to: Vec, a: Vec) -> None:
-        """The lowest bytes of to's halfwords = a's halfwords, saturated."""
-        c = f"{to.name} = vmcu_narrow_halves({to.name}, {a.name});"
-        self._add(f"vqmovnb.s16 {to.name}, {a.name}", c)
+    def narrow_halves(self, to: Vec, a: Vec, top: bool = False) -> None:
+        """The lowest (top: highest) bytes of to's halfwords = a's halfwords, saturated."""
+        c = f"{to.name} = vmcu_narrow_halves({to.name}, {a.name}, {int(top)});"
+        self._add(f"vqmovn{'t' if top else 'b'}.s16 {to.name}, {a.name}", c)
+
+    def long_product(self, to: Vec, a: Vec, b: Vec, top: bool) -> None:
+        """Halfwords: to = product of the lowest (top: highest) bytes of a's and b's halfwords."""
+        c = f"{to.name} = vmcu_vmull({a.name}, {b.name}, {int(top)});"
+        self._add(f"vmull{'t' if top else 'b'}.s8 {to.name}, {a.name}, {b.name}", c)
+
+    def lengthen(self, to: Vec, a: Vec, top: bool) -> None:
+        """Words: to = the bottom (top) halves of a's words, with their signs."""
+        c = f"{to.name} = vmcu_vmovl({a.name}, {int(top)});"
+        self._add(f"vmovl{'t' if top else 'b'}.s16 {to.name}, {a.name}", c)
+
+    def clear(self, to: Vec) -> None:
+        """to = 0."""
+        self._add(f"vmov.i32 {to.name}, #0", f"{to.name} = vmcu_dup32(0);")
 
     def at_least_vec(self, to: Vec, a: Vec, low: Vec, lanes: Lanes) -> None:
         """to = max(a, low), signed."""

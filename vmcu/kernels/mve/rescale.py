@@ -7,6 +7,8 @@
   result is cut off by the lower clamp (a Relu whose zero point is its lowest value), that makes no difference
   and is left out.
 
+The exponent of `tflm` is read from the lowest byte of a word: where biases fit in 24 bits, both share one.
+
 Saturating to halfwords before the zero point is added changes nothing: what it cuts is beyond int8 either way.
 """
 
@@ -23,6 +25,7 @@ from vmcu.kernels.mve.helium import Helium, Vec
 from vmcu.quant.requantise import Requant
 
 BLOCK = 4  # outputs
+EXPONENT_BITS = 8  # of a word that bias and exponent share
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Rescale:
         numerics: rule.
         right: `onnx`: shift of the upper word.
         away: `tflm`: negative ties matter.
+        joined: `tflm`: bias and exponent share a word.
         zero_point, low, high: of the output.
     """
 
@@ -42,14 +46,15 @@ class Rescale:
     zero_point: int
     low: int
     high: int
+    joined: bool = False
 
     @property
-    def vectors(self) -> int:
-        """Of parameters per four outputs: bias, multipliers and, `tflm`, exponents."""
-        return 3 if self.numerics == "tflm" else 2
+    def exponents(self) -> bool:
+        """Do parameters end with them?"""
+        return self.numerics == "tflm" and not self.joined
 
 
-def make_rescale(requant: Requant) -> Rescale | None:
+def make_rescale(requant: Requant, bias: NDArray[np.int32]) -> Rescale | None:
     """The requantisation, or None where these instructions do not cover it."""
     zero, low, high = requant.zero_point, requant.low, requant.high
     if requant.numerics == "onnx":
@@ -59,14 +64,18 @@ def make_rescale(requant: Requant) -> Rescale | None:
     away = low < zero
     if any(not -31 <= s <= (-1 if away else 0) for s in requant.shifts):
         return None
-    return Rescale("tflm", 0, away, zero, low, high)
+    most = int(np.abs(bias.astype(np.int64)).max())
+    return Rescale("tflm", 0, away, zero, low, high, most < 1 << (31 - EXPONENT_BITS))
 
 
-def parameters(bias: NDArray[np.int32], requant: Requant, channels: int) -> NDArray[np.int32]:
-    """(channels, vectors): bias, multiplier and exponent; zeros beyond the channels there are."""
+def parameters(bias: NDArray[np.int32], requant: Requant, rule: Rescale, channels: int) -> NDArray[np.int32]:
+    """(channels, 2 or 3): bias (joined: and exponent), multiplier, exponent; zeros beyond the channels there are."""
     rows = [bias, np.broadcast_to(requant.multipliers, bias.shape)]
-    if requant.numerics == "tflm":
-        rows.append(np.broadcast_to(requant.shifts, bias.shape))
+    shifts = np.broadcast_to(requant.shifts, bias.shape)
+    if rule.joined:
+        rows[0] = bias * (1 << EXPONENT_BITS) + (shifts & 0xFF)
+    elif rule.exponents:
+        rows.append(shifts)
     found = np.zeros((channels, len(rows)), np.int32)
     found[: len(bias)] = np.stack(rows, axis=1)
     return found
@@ -94,47 +103,59 @@ def rescale_words(
         accs: vectors of words (neither q2 nor q3, which are used).
         results: their bottom or top halves are written.
     """
-    q2, q3 = p.vec(2), p.vec(3)
-    p.load_words(q2, source, step=16)
-    for acc in accs:
-        p.add_vec(acc, acc, q2)
-    p.load_words(q2, source, step=16)
+    q2, multiplier = _add_bias(p, rule, accs, source)
     if rule.numerics == "onnx":
         for acc, result in zip(accs, results, strict=True):
-            p.high_product(acc, acc, q2)
+            p.high_product(acc, acc, multiplier)
             if rule.right <= 16:
                 p.narrow(result, acc, top, rule.right)
             else:
                 p.shift_right_rounded(acc, acc, rule.right)
                 p.narrow(result, acc, top)
         return
-    for acc in accs:
-        p.doubling_high_product(acc, acc, q2)
-    if rule.away:
-        for acc in accs:
-            p.sign_vec(q3, acc)
-            p.add_vec(acc, acc, q3)
-    p.widen_bytes(q2, source, 32, step=BLOCK)
+    _doubled(p, rule, accs, multiplier, q2, source)
     for acc, result in zip(accs, results, strict=True):
         p.shift_rounded(acc, acc, q2)
         p.narrow(result, acc, top)
 
 
-def rescale_vector(p: Helium, rule: Rescale, acc: Vec, source: Reg) -> None:
-    """Accumulators become words, without zero point; parameters are read from `source`, which moves on; q2 and q3 are lost."""
+def _add_bias(p: Helium, rule: Rescale, accs: Sequence[Vec], source: Reg) -> tuple[Vec, Vec]:
+    """Adds it; returns a vector whose words end with the exponents, where they are joined, and that of the multipliers."""
     q2, q3 = p.vec(2), p.vec(3)
     p.load_words(q2, source, step=16)
-    p.add_vec(acc, acc, q2)
-    p.load_words(q2, source, step=16)
+    bias = q2
+    if rule.joined:
+        p.shift_right_vec(q3, q2, EXPONENT_BITS)
+        bias = q3
+    for acc in accs:
+        p.add_vec(acc, acc, bias)
+    p.load_words(bias, source, step=16)
+    return q2, bias
+
+
+def _doubled(
+    p: Helium, rule: Rescale, accs: Sequence[Vec], multiplier: Vec, exponents: Vec, source: Reg
+) -> None:
+    """`tflm` but for the last shift, by `exponents`, which are loaded where they are not joined."""
+    for acc in accs:
+        p.doubling_high_product(acc, acc, multiplier)
+    if rule.away:
+        q3 = p.vec(3)
+        for acc in accs:
+            p.sign_vec(q3, acc)
+            p.add_vec(acc, acc, q3)
+    if not rule.joined:
+        p.widen_bytes(exponents, source, 32, step=BLOCK)
+
+
+def rescale_vector(p: Helium, rule: Rescale, acc: Vec, source: Reg) -> None:
+    """Accumulators become words, without zero point; parameters are read from `source`, which moves on; q2 and q3 are lost."""
+    q2, multiplier = _add_bias(p, rule, [acc], source)
     if rule.numerics == "onnx":
-        p.high_product(acc, acc, q2)
+        p.high_product(acc, acc, multiplier)
         p.shift_right_rounded(acc, acc, rule.right)
         return
-    p.doubling_high_product(acc, acc, q2)
-    if rule.away:
-        p.sign_vec(q3, acc)
-        p.add_vec(acc, acc, q3)
-    p.widen_bytes(q2, source, 32, step=BLOCK)
+    _doubled(p, rule, [acc], multiplier, q2, source)
     p.shift_rounded(acc, acc, q2)
 
 
@@ -182,16 +203,40 @@ class Limits:
                 p.narrow_halves(q, q)
 
 
+def finish_bytes(
+    p: Helium, rule: Rescale, zero_point: str, halves: tuple[Vec, Vec], free: Vec, spare: Reg
+) -> None:
+    """halves[0] = the bytes of even numbers from its halfwords, without zero point, between them those of odd ones from halves[1].
+
+    Args:
+        zero_point: parameter.
+        free, spare: lost.
+    """
+    p.get(spare, zero_point)
+    for q in halves:
+        p.add_vec(q, q, spare, 16)
+    for value, limit, full in ((rule.low, p.at_least_vec, -128), (rule.high, p.at_most_vec, 127)):
+        if value != full:
+            p.move(spare, value)
+            p.spread(free, spare, 16)
+            for q in halves:
+                limit(q, q, free, 16)
+    p.narrow_halves(halves[0], halves[0])
+    p.narrow_halves(halves[0], halves[1], top=True)
+
+
 def rescale_one(p: Helium, rule: Rescale, acc: Vec, free: Vec, numbers: Sequence[Reg], spare: Reg) -> None:
     """Four accumulators of one channel become the lowest bytes of words.
 
     Args:
         acc: words, replaced.
         free: a vector that is lost.
-        numbers: bias, multiplier and, `tflm`, exponent.
+        numbers: bias, multiplier and, `tflm`, exponent (joined: in the bias).
         spare: a number that is lost.
     """
-    p.add_vec(acc, acc, numbers[0])
+    if rule.joined:
+        p.shift_right(spare, numbers[0], EXPONENT_BITS)
+    p.add_vec(acc, acc, spare if rule.joined else numbers[0])
     if rule.numerics == "onnx":
         p.spread(free, numbers[1], 32)
         p.high_product(acc, acc, free)
@@ -201,7 +246,7 @@ def rescale_one(p: Helium, rule: Rescale, acc: Vec, free: Vec, numbers: Sequence
         if rule.away:
             p.sign_vec(free, acc)
             p.add_vec(acc, acc, free)
-        p.shift_rounded_all(acc, numbers[2])
+        p.shift_rounded_all(acc, numbers[0 if rule.joined else 2])
     if rule.zero_point:
         p.move(spare, rule.zero_point)
         p.add_vec(acc, acc, spare)

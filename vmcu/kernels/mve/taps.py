@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from vmcu.kernels.mve.product import (
     make_product,
     pack_parameters,
     pack_vectors,
+    shape_of,
 )
 from vmcu.kernels.mve.rescale import Limits
 from vmcu.ops.base import ConstArray, Kernel
@@ -46,14 +46,11 @@ def tap_kernels(
         pad_value: content of the padding.
     """
     m, kh, kw, channels = weights.shape
-    product = make_product(weights, requant, channels)
+    product = make_product(weights, bias, requant, channels)
     if product is None:
         return ()
-    whole, part = divmod(m, CHANNELS)
-    shape = Shape(channels, min(whole, 2), part, replace(product.rescale, zero_point=0))
-    routine = taps(shape, whole, kh * kw)
+    routine = taps(shape_of(product), m // CHANNELS, kh * kw)
     cols, padded = int(str(where["out_cols"])), bool(where["padded_cols"])
-    per_block = product.weight_bytes // product.blocks * kh * kw
     kernel = Kernel(
         "taps_mve",
         {
@@ -61,7 +58,7 @@ def tap_kernels(
             "out_channels": m,
             "kernel_h": kh,
             "taps": kh * kw,
-            "whole": whole * per_block,
+            "whole": product.whole_bytes * kh * kw,
             "zero_point": product.rescale.zero_point,
         },
         (
@@ -96,7 +93,7 @@ def taps(shape: Shape, blocks: int, count: int) -> Routine:
     """
     p, text = _taps(shape)
     trips = {"block": blocks}
-    trips.update({name: count * (blocks if many else 1) for name, (_, many) in text.loops.items()})
+    trips.update({name: count * (blocks if many else 1) for name, many in text.loops.items()})
     return Routine(p.function(), p.count(trips))
 
 
@@ -121,9 +118,8 @@ def _taps(shape: Shape) -> tuple[Helium, _Taps]:
     p.get(text.w, "weights")
     p.get(text.source, "parameters")
     p.get(text.to[0], "out")
-    short = shape.depth < VECTOR
-    if short:
-        p.only_first(shape.depth, 8, spare)
+    if shape.depth % VECTOR:
+        p.only_first(shape.depth % VECTOR, 8, spare)
     if shape.whole > 1:
         with p.until("block", text.w, "weights_end", p.source("w_stop", 0)):
             text.block(0, many=True)
@@ -137,20 +133,18 @@ def _taps(shape: Shape) -> tuple[Helium, _Taps]:
 class _Taps(Text):
     """The sums go over taps."""
 
-    def _multiply(self, many: bool) -> None:
+    def _multiply(self, many: bool, channels: int) -> None:
         p, depth = self._p, self._shape.depth
         tap, end = p.rows("tap", 11), p.rows("tap_end", 7)
         p.get(tap, "taps")
         p.get(end, "taps_end")
-        for acc in self.accs[0]:
+        for acc in self.accs[0][:channels]:
             p.move(acc, 0)
         name = f"vector{len(self.loops)}"
-        self.loops[name] = (1, many)
+        self.loops[name] = many
         with p.until(name, tap, end):
             p.next_row(self.x[0], tap)
             for _ in range(depth // VECTOR):
-                self._vector(None)
-            if depth < VECTOR:
-                self._vector([0], masked=True)
-            elif depth % VECTOR:
-                self._vector([depth % VECTOR - VECTOR])
+                self._vector(channels, None)
+            if depth % VECTOR:
+                self._vector(channels, 0, size=depth % VECTOR)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from vmcu.kernels.assembly import Routine
 from vmcu.kernels.mve.helium import Helium
 from vmcu.kernels.mve.product import (
-    CHANNELS,
     LONGEST,
     VECTOR,
     Product,
@@ -20,6 +20,7 @@ from vmcu.kernels.mve.product import (
     pack_parameters,
     pack_weights,
     pixels,
+    shape_of,
 )
 from vmcu.kernels.mve.taps import tap_kernels
 from vmcu.ops.base import ConstArray, Function, Kernel
@@ -48,6 +49,21 @@ def window_kernels(
         stride: of columns.
         pad_value: content of the padding.
     """
+    arguments = (weights, bias, requant, where, stride, pad_value, uses_row)
+    leaner = cache(partial(_window_kernels, *arguments, rolled=True))
+    return tuple(replace(k, make_leaner=leaner) for k in _window_kernels(*arguments, rolled=False))
+
+
+def _window_kernels(
+    weights: NDArray[np.integer[Any]],
+    bias: NDArray[np.int32],
+    requant: Requant,
+    where: Mapping[str, object],
+    stride: int,
+    pad_value: int,
+    uses_row: bool,
+    rolled: bool,
+) -> tuple[Kernel, ...]:
     m, kh, kw, channels = weights.shape
     padded, cols = bool(where["padded_cols"]), int(str(where["out_cols"]))
     if kh == kw == 1 and where["tiles"] == 1 and not padded:
@@ -59,10 +75,11 @@ def window_kernels(
             step=stride * channels,
             first=str(where["first"]),
             uses_row=uses_row,
+            rolled=rolled,
         )
     size = kh * kw * channels
     window = -(-size // VECTOR) * VECTOR
-    product = make_product(weights, requant, window)
+    product = make_product(weights, bias, requant, window, rolled)
     if product is None or stride * channels > LONGEST or kw * channels > LONGEST:
         return ()
     narrow = int(str(where["in_cols"])) < kw  # no window lies in the row as a whole
@@ -120,6 +137,7 @@ def pixel_kernels(
     step: int,
     first: str,
     uses_row: bool,
+    rolled: bool,
 ) -> tuple[Kernel, ...]:
     """Pixels of a row times a matrix; none where these routines cannot.
 
@@ -129,9 +147,10 @@ def pixel_kernels(
         count: pixels.
         step: bytes from a pixel to the next.
         first: C expression of the number of the first, where `col` is 0.
+        rolled: in less flash.
     """
     m, depth = weights.shape
-    product = make_product(weights, requant, depth)
+    product = make_product(weights, bias, requant, depth, rolled)
     if product is None:
         return ()
     instructions, functions = _products(product, count)
@@ -175,10 +194,11 @@ def _singles(product: Product, count: int) -> tuple[int, dict[str, Function]]:
 
 def _arguments(product: Product) -> dict[str, object]:
     """What the templates hand to `pixels`."""
-    whole = product.channels // CHANNELS * CHANNELS
+    left = product.depth % VECTOR
     return {
-        "whole_bytes": whole * VECTOR * len(product.offsets),
+        "whole_bytes": product.whole_bytes,
         "zero_point": product.rescale.zero_point,
+        "more": [product.loop.bytes, *([left] if left else [])] if shape_of(product).rolled else [],
     }
 
 

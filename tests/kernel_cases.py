@@ -60,11 +60,20 @@ def segment(tensor: Tensor, array: np.ndarray, number: int) -> np.ndarray:
     return array[row, tile * tensor.segment_cols : (tile + 1) * tensor.segment_cols].reshape(-1)
 
 
+def offered(op: QOp, ins: tuple[Tensor, ...], out: Tensor, isa: Isa) -> list[Kernel]:
+    """Every kernel, those for less flash with a text of their own too."""
+    found = list(op.kernels(ins, out, isa))
+    for lean in [lean for kernel in found for lean in kernel.leaner]:
+        if all(lean.functions != k.functions or lean.template != k.template for k in found):
+            found.append(lean)
+    return found
+
+
 def make_project(cases: Sequence[Case], isa: Isa) -> tuple[CProject, tuple[str, ...]]:
     """The project, and what each byte of its output stands for: 0 is a kernel that was right everywhere."""
     jobs: list[tuple[int, Kernel]] = []
     for i, case in enumerate(cases):
-        jobs += [(i, k) for k in case.op.kernels(case.ins, case.out, isa)]
+        jobs += [(i, k) for k in offered(case.op, case.ins, case.out, isa)]
     functions = make_kernels([k for _, k in jobs])
     headers = RUNTIME[isa]
     text = ['#include "cases.h"', "#include <string.h>", *(f'#include "{h}"' for h in headers)]

@@ -42,10 +42,15 @@ CHOICES = {
     "least": 0.0,
     "compact": inf,
     "lean": inf,
+    "leanest": inf,
 }  # limits of working memory, in lower bounds
 PLACES = [
     ("cortex-m0plus", "fastest"),
+    ("cortex-m0plus", "lean"),
+    ("cortex-m0plus", "leanest"),
     ("cortex-m3", "fastest"),
+    ("cortex-m3", "lean"),
+    ("cortex-m3", "leanest"),
     ("cortex-m4", "fastest"),
     ("cortex-m4", "least"),
     ("cortex-m4", "compact"),  # those that take least flash
@@ -151,9 +156,10 @@ FAMILIES = {f.__name__: f for f in (pointwise, windows, narrow, depthwise, slidi
 
 def chosen(schedule: Schedule, choice: str) -> Schedule:
     found = kernel_choices(schedule, (CHOICES[choice],))[0]
-    if choice != "lean":
+    if choice not in ("lean", "leanest"):
         return found
-    return replace(found, kernels=tuple((*k.leaner, k)[0] for k in found.kernels))
+    at = 0 if choice == "lean" else -1
+    return replace(found, kernels=tuple((k.leaner or (k,))[at] for k in found.kernels))
 
 
 @cache

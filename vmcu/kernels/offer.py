@@ -19,9 +19,9 @@ from vmcu.kernels.dsp.separable import depthwise_kernels
 from vmcu.kernels.dsp.sums import sum_kernels
 from vmcu.kernels.dsp.vectors import vector_kernels
 from vmcu.kernels.dsp.windows import window_kernels
+from vmcu.kernels.small import depthwise as small_depthwise
 from vmcu.kernels.small.add import add_kernel
-from vmcu.kernels.small.convolution import convolution_kernel, dense_kernel
-from vmcu.kernels.small.depthwise import depthwise_kernel
+from vmcu.kernels.small.convolution import convolution_kernels, dense_kernels
 from vmcu.ops.base import Kernel
 from vmcu.ops.columns import Columns
 from vmcu.quant.requantise import Requant, Sum
@@ -89,10 +89,10 @@ def convolution(one: Linear, isa: Isa) -> tuple[Kernel, ...]:
                 compact=one.compact,
             )
         if isa in SMALL:
-            small = convolution_kernel(
+            found = convolution_kernels(
                 isa, weights, bias, requant, where, stride=stride, pad_value=pad_value, uses_row=uses_row
             )
-            found = (small,) if small else ()
+            found = _leanest(found) if one.compact else found
     elif one.depthwise:
         if isa in HELIUM:
             found = mve.depthwise_kernels(
@@ -111,11 +111,16 @@ def convolution(one: Linear, isa: Isa) -> tuple[Kernel, ...]:
                 compact=one.compact,
             )
         if isa in SMALL:
-            small = depthwise_kernel(
+            found = small_depthwise.depthwise_kernels(
                 isa, weights[..., 0], bias, requant, one.columns, one.x, one.out, pad_value
             )
-            found = (small,) if small else ()
+            found = _leanest(found) if one.compact else found
     return found
+
+
+def _leanest(found: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
+    """Those that take least flash."""
+    return tuple((k, *k.leaner)[-1] for k in found)
 
 
 def _or_leaner(found: tuple[Kernel, ...], leaner: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
@@ -150,8 +155,8 @@ def dense(
     if isa in DSP and not found:
         found = vector_kernels(weights, bias, requant, rows=x.rows, compact=compact)
     if isa in SMALL:
-        small = dense_kernel(isa, weights, bias, requant, pixels=1, rows=x.rows, run=x.row_bytes)
-        found = (small,) if small else ()
+        found = dense_kernels(isa, weights, bias, requant, pixels=1, rows=x.rows, run=x.row_bytes)
+        found = _leanest(found) if compact else found
     return found
 
 

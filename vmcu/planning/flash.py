@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
 
-from vmcu.codegen.calls import fold
+from vmcu.codegen.calls import count_calls, fold
 from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels.small.assembly import Thumb1
 from vmcu.memory.tables import ranges
 from vmcu.ops.base import Kernel, QOp, Window
 from vmcu.schedule.schedule import Schedule
@@ -25,6 +26,7 @@ ABOUT_AS_GOOD = (
     0.8  # of the bytes per instruction of the best exchange: such others are made at the same time
 )
 INSTRUCTION_BYTES = 3.8  # of programs; those that reach only low registers take half of the four
+THUMB1_BYTES = 2  # but for what loads far constants, which programs do not
 AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "window_dsp": (780, 500),
     "window_dsp plain two": (460, 260),  # no window reaches beyond the row, two pixels at a time
@@ -224,7 +226,7 @@ def function_bytes(text: str) -> float:
             times = 1
         elif word and not word.startswith(".") and not word.endswith(":"):
             count += times
-    return INSTRUCTION_BYTES * count
+    return (THUMB1_BYTES if Thumb1.guard in text else INSTRUCTION_BYTES) * count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,7 +259,7 @@ def _plain_bytes(same: _Same, ins: tuple[Tensor, ...], out: Tensor) -> int:
 def _calls(schedule: Schedule) -> int:
     """Calls of steps that are spelled out."""
     found = ranges([(task.step, task.row) for task in schedule.tasks])
-    return sum(len(item["calls"]) for item in fold(found))  # type: ignore[arg-type,misc]
+    return count_calls(fold(found))
 
 
 def _table_bytes(schedule: Schedule) -> int:

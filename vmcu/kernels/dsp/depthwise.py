@@ -325,7 +325,7 @@ def filter_planes(g: Planes, channels: int) -> Routine:
         [
             *(("planes", "const int8_t *"), ("weights", "const int32_t *"), ("out", "int8_t *")),
             *(("weights_end", "const int32_t *"), ("stop", "const int8_t *"), ("position", "int8_t *")),
-            *([("addend", "int32_t")] if g.rescale.packed else []),
+            *([("addend", "int32_t")] if g.rescale.has_given_addend else []),
         ],
     )
     x, w = p.source("x", 0), p.source("w", 1)
@@ -398,6 +398,9 @@ def _filter_group(p: Program, g: Planes, group: Pattern, advance: int) -> None:
         p.load(multiplier, w, step=4)
     elif g.rescale.numerics == "tflm":
         load_tflm(p, g.rescale, w, (w, 4 - 4 * g.channel_words), multiplier, add, shift)
+    elif g.rescale.has_given_addend:
+        p.load(multiplier, w, step=4)
+        p.get(add, "addend")
     else:
         p.load_all((multiplier, add), w)
     if not g.keeps_position:
@@ -513,6 +516,8 @@ def filter_taps(taps: int, rescale: Rescale, groups: int, short: bool = False) -
         m, add, shift, sign = (
             p.number(s, r) for s, r in zip(("m", "add", "shift", "sign"), (8, 9, 10, 11), strict=True)
         )
+        if rescale.numerics == "onnx":
+            p.load(add, w, step=4)
         for value in acc:
             if rescale.once:
                 p.load_all((m, add), w)
@@ -526,11 +531,18 @@ def filter_taps(taps: int, rescale: Rescale, groups: int, short: bool = False) -
                 load_tflm(p, rescale, w, (w, -4 * (LANES + taps)), m, add, shift)
                 rescale_tflm(p, rescale, value, m, add, shift, sign)
             else:
-                p.load_all((m, add), w)
+                p.load(m, w, step=4)
                 rescale_onnx(p, rescale, value, m, add)
             p.store_byte(value, to, step=1)
         p.put("out", to)
     return Routine(p.function(), p.count({"group": groups, "tap": groups * taps // u}))
+
+
+def tap_words(taps: int, rescale: Rescale) -> int:
+    """Of four channels: `onnx` has one addend for them."""
+    return (
+        LANES * (2 if rescale.numerics == "onnx" else 1 + rescale.words) + (rescale.numerics == "onnx") + taps
+    )
 
 
 def pack_taps(weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequence[int]) -> NDArray[np.int32]:
@@ -544,5 +556,8 @@ def pack_taps(weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequenc
     for start in starts:
         lanes = slice(start, start + LANES)
         taps = np.ascontiguousarray(weights[lanes].astype(np.int8).T).view("<i4").reshape(-1)
-        found.append(np.concatenate([scaled.starts[lanes], taps, scaled.parameters[lanes].reshape(-1)]))
+        rest = scaled.parameters[lanes].reshape(-1)
+        if scaled.rescale.numerics == "onnx":
+            rest = np.concatenate([scaled.parameters[:1, 1], scaled.parameters[lanes, 0]])
+        found.append(np.concatenate([scaled.starts[lanes], taps, rest]))
     return words(np.concatenate(found))

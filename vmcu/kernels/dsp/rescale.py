@@ -58,14 +58,19 @@ class Rescale:
         return self.compact and self.numerics == "tflm"
 
     @property
+    def has_given_addend(self) -> bool:
+        """Does the caller give an addend, or what makes one, where that saves constants?"""
+        return self.compact
+
+    @property
     def words(self) -> int:
         """Parameters of a channel: multiplier, addend (or offset), and in `tflm` its shift; or the multiplier alone."""
         return 1 if self.packed else 3 if self.has_shifts else 2
 
     @property
     def shifted_words(self) -> int:
-        """The same, where products are shifted ahead and sums start with the offset."""
-        return 1 if self.once else self.words
+        """The same of a depthwise channel: sums start with the offset, and the addend is given where it is one for all."""
+        return 1 if self.once or self.compact else self.words
 
     @property
     def has_shifts(self) -> bool:
@@ -83,7 +88,7 @@ class Scaled:
         bounds: per output channel, what no |sum| nor any part of it exceeds.
         parameters: (channels, words of `rescale`).
         shifts: that `bias` is packed with, or 0.
-        addend: 2 zero + 1, where it is given to the routine.
+        addend: of all channels, or 2 zero + 1, where the routine makes a channel's own from it.
     """
 
     rescale: Rescale
@@ -105,8 +110,8 @@ class Scaled:
 
     @property
     def shifted_parameters(self) -> NDArray[np.int64]:
-        """(channels, words) that such sums need: an offset is in their starting values already."""
-        return self.parameters[:, :1] if self.rescale.once else self.parameters
+        """(channels, `shifted_words`) that they need."""
+        return self.parameters[:, : self.rescale.shifted_words]
 
 
 def make_scaled(
@@ -134,7 +139,7 @@ def make_scaled(
         add = (requant.zero_point << right) + (1 << (right - 1))
         rescale = Rescale("onnx", requant.pre_shift, right, requant.low, requant.high, compact)
         parameters = np.stack([m, np.full(len(m), add)], axis=1)
-        return Scaled(rescale, start, sizes + np.abs(start), parameters, np.zeros_like(m), 0)
+        return Scaled(rescale, start, sizes + np.abs(start), parameters, np.zeros_like(m), add)
     s = -np.broadcast_to(np.array(requant.shifts, np.int64), bias.shape)
     start[constant] = 0
     one = make_once(weights, bias, requant) if weights.dtype == np.int8 and not compact else None

@@ -18,6 +18,7 @@ from vmcu.kernels.dsp.depthwise import (
     filter_taps,
     pack_planes,
     pack_taps,
+    tap_words,
 )
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.kernels.dsp.sliding import KERNEL, Slide, pack_slide, pack_slide_bytes, slide
@@ -98,7 +99,7 @@ def _taps(
     channels, kh, kw = weights.shape
     rescale, out_cols, taps = scaled.rescale, int(str(where["out_cols"])), kh * kw
     starts = [*range(0, channels - LANES + 1, LANES), *([channels - LANES] if channels % LANES else [])]
-    per_group = LANES * (1 + rescale.words) + taps
+    per_group = tap_words(taps, rescale)
     whole, part = channels // LANES, channels % LANES
     one_by_one = filter_taps(taps, rescale, whole, short)
     context = {
@@ -163,7 +164,7 @@ def _planes(
             "last_channel": channels - LANES,
             "kernel_h": kh,
             "words": g.channel_words,
-            "packed": scaled.rescale.packed,
+            "packed": scaled.rescale.has_given_addend,
             "addend": scaled.addend,
         },
         (ConstArray("weights", partial(pack_planes, weights, scaled, g), "weights"),),

@@ -32,6 +32,10 @@ class Thumb2(Program):
             f"{reg.name} = {at};" + (f" {base.name} += {step};" if step else ""),
         )
 
+    def byte_at(self, reg: Reg, base: Reg, index: Reg) -> None:
+        """reg = the signed byte at base + index."""
+        self._add(f"ldrsb {reg.asm}, [{base.asm}, {index.asm}]", f"{reg.name} = {base.name}[{index.name}];")
+
     def multiply_add(self, acc: Reg, a: Reg, b: Reg) -> None:
         """acc += a * b."""
         self._add(
@@ -88,6 +92,11 @@ class Thumb2(Program):
     def power(self, to: Reg, exponent: int) -> None:
         """to = 2^exponent, below 2^31."""
         self._add(f"mov {to.asm}, #{1 << exponent}", f"{to.name} = {1 << exponent};")
+
+    def lowest(self, x: Reg, bits: int) -> None:
+        """x = its lowest bits, up to 8."""
+        mask = (1 << bits) - 1
+        self._add(f"and {x.asm}, {x.asm}, #{mask}", f"{x.name} &= {mask};")
 
     def twice(self, x: Reg) -> None:
         """x = 2 * x."""
@@ -166,16 +175,21 @@ class Thumb1(Program):
         """pointer = what rows points to; rows moves to the next."""
         self._add(f"ldm {rows.asm}!, {{{pointer.asm}}}", f"{pointer.name} = *{rows.name}++;")
 
-    def load_sums(self, to: Sequence[Reg], base: Reg, spare: Sequence[Reg]) -> None:
-        """Consecutive words into registers, high ones through the low ones `spare`; base moves behind them."""
+    def load_sums(self, to: Sequence[Reg], base: Reg, spare: Sequence[Reg], right: int = 0) -> None:
+        """Consecutive words, >> right, into registers, high ones through the low ones `spare`; base moves behind them."""
         low = [r for r in to if r.number < 8]
         if low:
-            self.load_all(low, base)
+            self._load_shifted(low, base, right)
         for i in range(len(low), len(to), len(spare)):
             part = to[i : i + len(spare)]
-            self.load_all(spare[: len(part)], base)
+            self._load_shifted(spare[: len(part)], base, right)
             for high, value in zip(part, spare, strict=False):
                 self.copy(high, value)
+
+    def _load_shifted(self, to: Sequence[Reg], base: Reg, right: int) -> None:
+        self.load_all(to, base)
+        for reg in to if right else ():
+            self.right(reg, right)
 
     def byte(self, reg: Reg, base: Reg, index: Reg) -> None:
         """reg = the signed byte at base + index."""
@@ -189,9 +203,14 @@ class Thumb1(Program):
         """to *= a."""
         self._add(f"muls {to.asm}, {a.asm}, {to.asm}", f"{to.name} = vmcu_mul({to.name}, {a.name});")
 
-    def left(self, reg: Reg, by: int) -> None:
-        """reg <<= by."""
-        self._add(f"lsls {reg.asm}, {reg.asm}, #{by}", f"{reg.name} = vmcu_shl({reg.name}, {by});")
+    def left(self, reg: Reg, by: Reg | int) -> None:
+        """reg <<= by; by in 1..31, or the lowest byte of a register, 0..31."""
+        text = (by.asm, f"{by.name} & 255") if isinstance(by, Reg) else (f"{reg.asm}, #{by}", str(by))
+        self._add(f"lsls {reg.asm}, {text[0]}", f"{reg.name} = vmcu_shl({reg.name}, {text[1]});")
+
+    def right_unsigned(self, reg: Reg, by: int) -> None:
+        """reg >>= by, zeros from above; by in 1..31."""
+        self._add(f"lsrs {reg.asm}, {reg.asm}, #{by}", f"{reg.name} = vmcu_lsr({reg.name}, {by});")
 
     def minus(self, to: Reg, a: Reg) -> None:
         """to -= a."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def _both(shape: Shape, blocks: _Blocks, word: str) -> tuple[dict[str, Function]
     return functions, work
 
 
-def convolution_kernel(
+def convolution_kernels(
     isa: Isa,
     weights: NDArray[np.integer[Any]],
     bias: NDArray[np.int32],
@@ -74,8 +74,8 @@ def convolution_kernel(
     stride: int,
     pad_value: int | None,
     uses_row: bool,
-) -> Kernel | None:
-    """A kernel without groups, or None where these routines cannot.
+) -> tuple[Kernel, ...]:
+    """The kernel without groups, or none where these routines cannot.
 
     Args:
         weights: (output channels, kernel_h, kernel_w, channels), zero point subtracted.
@@ -86,10 +86,21 @@ def convolution_kernel(
     """
     scaled = make_scaled(isa, weights, bias, requant)
     if scaled is None:
-        return None
+        return ()
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        lean = make_scaled(isa, weights, bias, requant, compact=True) or scaled
+        one = partial(_kernel, lean, where, stride, pad_value, uses_row)
+        thumb2 = isa == "armv7-m"
+        rolled = [one(rolled=4), one(rolled=4, alone=True) if thumb2 else one(rolled=1)]
+        found = [one(), *rolled]
+        return tuple(k for k in found if k)
+
     forms = ((False, False), (True, False), (False, True))
     found = [_kernel(scaled, where, stride, pad_value, uses_row, *form) for form in forms]
-    return min((k for k in found if k), key=lambda k: k.instructions or 0, default=None)
+    fastest = min((k for k in found if k), key=lambda k: k.instructions or 0, default=None)
+    return (replace(fastest, make_leaner=leaner),) if fastest else ()
 
 
 def _kernel(
@@ -98,9 +109,12 @@ def _kernel(
     stride: int,
     pad_value: int | None,
     uses_row: bool,
-    packed: bool,
-    masked: bool,
+    packed: bool = False,
+    masked: bool = False,
+    rolled: int = 0,
+    alone: bool = False,
 ) -> Kernel | None:
+    """One of the forms (`product.py`); alone: no two pixels at a time."""
     weights = scaled.weights
     if packed and not (weights.size <= MOST_PACKED and can_pack(scaled)):
         return None
@@ -118,9 +132,11 @@ def _kernel(
     scale = scaled.scale
     if masked and (tapped or kw * channels > MOST_RUN):
         return None
-    one = Shape(scale, 1, 1, kh, kw * channels, packed=packed, masked=masked)
+    one = Shape(scale, 1, 1, kh, kw * channels, packed=packed, masked=masked, rolled=rolled)
     two = replace(one, pixels=2, distance=stride * channels, out_distance=m)
-    pairs = not packed and straight and cols > 1 and replace(two, channels=PAIR_CHANNELS).possible
+    pairs = (
+        not packed and not alone and straight and cols > 1 and replace(two, channels=PAIR_CHANNELS).possible
+    )
     blocks = _blocks(m, PAIR_CHANNELS if pairs else MOST_CHANNELS)
     taps = replace(one, rows=1 if copied else kh * kw, run=kh * kw * channels if copied else channels)
     if not replace(taps if not straight else one, channels=blocks.size).possible:
@@ -151,6 +167,9 @@ def _kernel(
         "pixel": str(where["pixel"]).replace("[kx]", ""),  # of one column at a time
         "thumb1": scale.thumb1,
         "masked": masked,
+        "last": {
+            name: _last_arguments(scaled, one) for name, one in (("pair", two), ("one", one), ("taps", taps))
+        },
         "out_channels": m,
         "full_channels": full,
         "full_weights": depth * (full // 2 if packed else full),
@@ -193,7 +212,17 @@ def _kernel(
     )
 
 
-def dense_kernel(
+def _last_arguments(scaled: Scaled, shape: Shape) -> str:
+    """Those behind the end of the weights."""
+    values: list[int] = []
+    if shape.rolled and not scaled.scale.thumb1:
+        values += [shape.run, *((shape.distance, shape.out_distance, 0) if shape.pixels == 2 else ())]
+    if scaled.scale.compact:
+        values.append(scaled.given)
+    return "".join(f", {v}" for v in values)
+
+
+def dense_kernels(
     isa: Isa,
     weights: NDArray[np.integer[Any]],
     bias: NDArray[np.int32],
@@ -202,8 +231,8 @@ def dense_kernel(
     pixels: int,
     rows: int,
     run: int,
-) -> Kernel | None:
-    """A dense layer of every pixel of a row, or (one pixel) of `rows` rows of `run` bytes; None where these routines cannot."""
+) -> tuple[Kernel, ...]:
+    """A dense layer of every pixel of a row, or (one pixel) of `rows` rows of `run` bytes; none where these routines cannot."""
     where = {
         "first": "col",
         "out_cols": pixels,
@@ -216,4 +245,4 @@ def dense_kernel(
         "pixel": "",
     }
     shaped = weights.reshape(len(bias), rows, 1, run)
-    return convolution_kernel(isa, shaped, bias, requant, where, stride=1, pad_value=None, uses_row=False)
+    return convolution_kernels(isa, shaped, bias, requant, where, stride=1, pad_value=None, uses_row=False)

@@ -9,8 +9,8 @@ A channel's constants are one piece: bias, weights (to a multiple of four bytes)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from vmcu.kernels.small.common import (
     rescale_thumb2,
 )
 from vmcu.kernels.small.tall import tall_kernel
+from vmcu.kernels.small.taps import taps_kernel
 from vmcu.ops.base import ConstArray, Function, Kernel
 from vmcu.ops.columns import Columns
 from vmcu.quant.requantise import Requant
@@ -273,7 +274,7 @@ def _thumb1(p: Thumb1, s: Strip) -> None:
         p.copy(c, t)
 
 
-def depthwise_kernel(
+def depthwise_kernels(
     isa: Isa,
     weights: NDArray[np.integer[Any]],
     bias: NDArray[np.int32],
@@ -282,13 +283,29 @@ def depthwise_kernel(
     x: Tensor,
     out: Tensor,
     pad_value: int,
-) -> Kernel | None:
-    """A depthwise convolution, weights (channels, rows, columns); None where these routines cannot."""
+) -> tuple[Kernel, ...]:
+    """The kernel of a depthwise convolution, weights (channels, rows, columns); none where these routines cannot."""
     scaled = make_scaled(isa, weights, bias, requant)
-    if scaled is None or x.tiles > 1 or out.tiles > 1:
-        return None
+    if scaled is None:
+        return ()
+    where, uses_row = columns.context(x, out), columns.uses_row(x, out)
+
+    @cache
+    def leaner() -> tuple[Kernel, ...]:
+        lean = make_scaled(isa, weights, bias, requant, compact=True) or scaled
+        found = taps_kernel(lean, where, pad_value, uses_row)
+        return (found,) if found else ()
+
+    strips = None if x.tiles > 1 or out.tiles > 1 else _strips(scaled, columns, x, out, pad_value)
+    found = [k for k in (strips, taps_kernel(scaled, where, pad_value, uses_row)) if k]
+    fastest = min(found, key=lambda k: k.instructions or 0, default=None)
+    return (replace(fastest, make_leaner=leaner),) if fastest else ()
+
+
+def _strips(scaled: Scaled, columns: Columns, x: Tensor, out: Tensor, pad_value: int) -> Kernel | None:
+    """The kernel that goes strip by strip, on rows that are whole."""
     scale = scaled.scale
-    m, kh, kw = weights.shape
+    m, kh, kw = scaled.weights.shape
     if kw == x.cols == out.cols == 1:
         return tall_kernel(scaled, kh, pad_value)
 

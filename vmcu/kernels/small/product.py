@@ -17,6 +17,9 @@ once, is subtracted 128 times from the even channels. 11 instructions per 8 prod
 **Cortex-M0+**: one pixel times up to eight channels, five of whose accumulators lie in high registers. MULS overwrites a factor, so each
 product takes a load of its weight, MULS and ADD, and a second pixel would save nothing. Weights are stored with 128 added: LDRB has an
 offset, LDRSB has none. The sum of the activations is kept beside the others; 128 times it is subtracted at the end.
+
+**Rolled**, where flash is short: few steps unrolled, the length of a run and the distances of two pixels are parameters; layers share
+the text.
 """
 
 from __future__ import annotations
@@ -31,7 +34,15 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Reg
 from vmcu.kernels.small.assembly import MOST_OFFSET, Thumb1, Thumb2, counted
-from vmcu.kernels.small.common import Routine, Scale, Scaled, as_words, rescale_thumb1, rescale_thumb2
+from vmcu.kernels.small.common import (
+    Routine,
+    Scale,
+    Scaled,
+    as_words,
+    rescale_compact,
+    rescale_thumb1,
+    rescale_thumb2,
+)
 
 MOST_CHANNELS = 8
 PAIR_CHANNELS = 4
@@ -55,6 +66,7 @@ class Shape:
         out_distance: and of output.
         packed: two weights share a word.
         masked: four do, two of them at a time.
+        rolled: one text for all runs, with so many steps unrolled; 0: not so.
     """
 
     scale: Scale
@@ -66,6 +78,18 @@ class Shape:
     out_distance: int = 0
     packed: bool = False
     masked: bool = False
+    rolled: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Of the run in a loop's body."""
+        most = MOST_STEPS if self.pixels == 1 else MOST_STEPS // 2
+        if self.rolled:
+            whole = self.channels * self.pixels == MOST_CHANNELS
+            most = self.rolled if whole and self.run % self.rolled == 0 else 1
+        if self.scale.thumb1:
+            most = min(most, LDRB_OFFSETS // self.channels)
+        return max(d for d in range(1, most + 1) if self.run % d == 0)
 
     @property
     def possible(self) -> bool:
@@ -128,12 +152,12 @@ def pack_parameters(scaled: Scaled, block: int, packed: bool, masked: bool = Fal
     """Per block its starting values and requantisation."""
     parts: list[NDArray[np.int64]] = []
     for i in range(0, len(scaled.bias), block):
-        starts = scaled.bias[i : i + block]
+        starts, some = scaled.starts[i : i + block], scaled.parameters[i : i + block]
         if packed or (masked and len(starts) == block):
             bits = PACKED_BITS if packed else MASKED_BITS
             both = _joined(starts[:, None], bits)[:, 0] + (1 << (bits - 1))
             starts = np.stack([both & 0xFFFFFFFF, both >> 32], axis=1).reshape(-1)
-        parts += [starts, scaled.shared, scaled.parameters[i : i + block].reshape(-1)]
+        parts += [starts, scaled.shared, (some.T if scaled.scale.compact else some).reshape(-1)]
     return as_words(np.concatenate(parts))
 
 
@@ -143,6 +167,8 @@ def product(shape: Shape, blocks: int) -> Routine:
 
     It is f(rows, weights, parameters, out, [row, rows_end,] offset, [index,] weights_end): the activations are at `offset` of each of
     rows..rows_end; row is a copy of rows, and both are left out where there is one row. In Thumb-1 `offset` is that of the run's end, and index is minus its length.
+    Last come, where the text is rolled, `run`, its length, and of two pixels their distances and a place; and `given`, where the
+    scale is compact (`tflm`).
     """
     kind_of = "const int32_t *" if shape.packed else "const int8_t *"
     names = [
@@ -157,34 +183,38 @@ def product(shape: Shape, blocks: int) -> Routine:
         *([("index", "int32_t")] if shape.scale.thumb1 else []),
         *((("total", "int32_t"), ("run_end", "const int8_t *")) if shape.masked else ()),
         ("weights_end", kind_of),
+        *([("run", "int32_t")] if shape.rolled and not shape.scale.thumb1 else []),
+        *(
+            [("distance", "int32_t"), ("out_distance", "int32_t"), ("run_end", "const int8_t *")]
+            if shape.rolled and shape.pixels == 2
+            else []
+        ),
+        *([("given", "int32_t")] if shape.scale.compact else []),
     ]
     count = "Two pixels" if shape.pixels == 2 else "One pixel"
     purpose = [f"{count} times a matrix of weights, {shape.channels} channels at a time."]
     unrolled = _thumb1 if shape.scale.thumb1 else _masked if shape.masked else _thumb2
     kind = Thumb1 if shape.scale.thumb1 else Thumb2
     p = kind(f"product_{shape.pixels}x{shape.channels}", purpose, names)
-    u = unrolled(p, shape)  # type: ignore[arg-type]
-    rows = blocks * shape.rows
+    unrolled(p, shape)  # type: ignore[arg-type]
+    u, rows = shape.steps, blocks * shape.rows
     trips = {"block": blocks, "row": rows, "step": rows * shape.run // u}
     trips |= {"first": shape.rows, "sum": shape.rows * shape.run // u}
     return Routine(p.function(), counted(p, trips))
 
 
-def _divisor(count: int, most: int) -> int:
-    return max(d for d in range(1, most + 1) if count % d == 0)
-
-
-def _thumb2(p: Thumb2, s: Shape) -> int:
-    """Writes it; the steps of a loop's body."""
+def _thumb2(p: Thumb2, s: Shape) -> None:
     first = p.numbers("acc", range(4, 4 + s.channels + (s.channels % 2 if s.packed else 0)))
     second = p.numbers("second", range(8, 8 + s.channels)) if s.pixels == 2 else ()
     x, w, a, b, v = p.source("x", 0), p.source("w", 1), p.number("a", 2), p.number("b", 3), p.number("v", 12)
-    end, start = p.source("x_end", 13), p.source("start", 12)
-    u = _divisor(s.run, MOST_STEPS if s.pixels == 1 else MOST_STEPS // 2)
+    end, start, far = p.source("x_end", 13), p.source("start", 12), p.number("far", 13)
+    apart = s.rolled and s.pixels == 2  # the distance takes the register of the run's end
 
     def step() -> None:
-        with p.repeat(u):
-            if s.pixels == 2:
+        with p.repeat(s.steps):
+            if apart:
+                p.byte_at(b, x, far)
+            elif s.pixels == 2:
                 p.byte(b, x, offset=s.distance)
             p.byte(a, x, step=1)
             if s.packed:
@@ -199,15 +229,21 @@ def _thumb2(p: Thumb2, s: Shape) -> int:
     def run() -> None:
         p.get(p.number("off", 13), "offset")
         p.advance(x, p.number("off", 13))
-        if u == s.run:
+        if s.steps == s.run and not s.rolled:
             step()
             return
-        if s.run > MOST_OFFSET:
-            p.move(p.number("far", 13), s.run)
-            p.point(end, x, p.number("far", 13))
+        if s.rolled:
+            p.get(far, "run")
+            p.point(end, x, far)
+        elif s.run > MOST_OFFSET:
+            p.move(far, s.run)
+            p.point(end, x, far)
         else:
             p.point(end, x, s.run)
-        with p.until("step", x, end):
+        if apart:
+            p.put("run_end", end)
+            p.get(far, "distance")
+        with p.until("step", x, "run_end" if apart else end, p.source("run_stop", 12)):
             step()
 
     p.get(w, "weights")
@@ -215,6 +251,7 @@ def _thumb2(p: Thumb2, s: Shape) -> int:
         p.get(start, "parameters")
         p.load_all(first, start)
         p.put("parameters", start)
+        unpack_starts(p, s.scale, first)
         for to, value in zip(second, first, strict=False):
             p.move(to, value)
         row = p.rows("at", 12)
@@ -228,18 +265,22 @@ def _thumb2(p: Thumb2, s: Shape) -> int:
                 p.put("row", row)
                 run()
                 p.get(row, "row")
-        _finish_thumb2(p, s, (first, second))
-    return u
+        finish_thumb2(p, s, (first, second))
 
 
-def _masked(p: Thumb2, s: Shape) -> int:
-    """Writes it, for eight channels; the steps of a loop's body."""
+def unpack_starts(p: Thumb2, scale: Scale, acc: Sequence[Reg]) -> None:
+    """Starting values without the shifts below them."""
+    for reg in acc if scale.packed_shift else ():
+        p.shift_right(reg, reg, scale.packed_shift)
+
+
+def _masked(p: Thumb2, s: Shape) -> None:
+    """For eight channels."""
     acc = p.numbers("acc", range(4, 12))
     x, w, a, v, t, mask = (
         *(p.source("x", 0), p.source("w", 1), p.number("a", 2), p.number("v", 3)),
         *(p.number("part", 12), p.number("mask", 13)),
     )
-    u = _divisor(s.run, MOST_STEPS)
 
     def rows(loop: str, inner: str, step: Callable[[], None]) -> None:
         row, end = p.rows("at", 12), p.source("x_end", 12)
@@ -256,7 +297,7 @@ def _masked(p: Thumb2, s: Shape) -> int:
             p.point(end, x, p.number("far", 12))
             p.put("run_end", end)
             p.ends_mask(mask)
-            with p.until(inner, x, "run_end", p.source("run_stop", 12)), p.repeat(u):
+            with p.until(inner, x, "run_end", p.source("run_stop", 12)), p.repeat(s.steps):
                 step()
             if s.rows > 1:
                 p.get(row, "row")
@@ -288,8 +329,7 @@ def _masked(p: Thumb2, s: Shape) -> int:
         p.move(v, -128)
         for i in range(0, 8, 2):
             p.long_mla(acc[i], acc[i + 1], a, v)
-        _finish_thumb2(p, s, (acc,))
-    return u
+        finish_thumb2(p, s, (acc,))
 
 
 def _multiply_packed(p: Thumb2, w: Reg, x: Reg, acc: Sequence[Reg], words: Sequence[Reg]) -> None:
@@ -303,11 +343,13 @@ def _multiply_packed(p: Thumb2, w: Reg, x: Reg, acc: Sequence[Reg], words: Seque
             p.long_mla(low, high, x, word)
 
 
-def _finish_thumb2(p: Thumb2, s: Shape, accs: Sequence[Sequence[Reg]]) -> None:
+def finish_thumb2(p: Thumb2, s: Shape, accs: Sequence[Sequence[Reg]]) -> None:
+    """The outputs of a block, from the accumulators of its pixels; `weights` is in r1, `parameters` is at the words behind the
+    starting values."""
     tflm = s.scale.numerics == "tflm"
     source, t, low = p.source("rest", 0), p.number("t", 1), p.number("low", 13)
     m, add, shift = p.number("m", 2), p.number("c", 3), p.number("shift", 12)
-    if tflm:
+    if tflm or (s.rolled and s.pixels == 2):
         p.put("weights", p.source("w", 1))  # its register is needed
     p.get(source, "parameters")
     if s.packed or s.masked:
@@ -316,7 +358,13 @@ def _finish_thumb2(p: Thumb2, s: Shape, accs: Sequence[Sequence[Reg]]) -> None:
     if not tflm:
         p.load(add, source, step=4)
     for c in range(s.channels):
-        if tflm:
+        if s.scale.packed_shift:
+            p.load(m, source, step=4)
+            p.load(shift, source, offset=-4 * (s.channels + 1))
+            p.lowest(shift, s.scale.packed_shift)
+            p.get(add, "given")
+            p.shift_left(add, add, shift)
+        elif tflm:
             p.load_all((m, add, shift), source)
         else:
             p.load(m, source, step=4)
@@ -325,21 +373,26 @@ def _finish_thumb2(p: Thumb2, s: Shape, accs: Sequence[Sequence[Reg]]) -> None:
     p.put("parameters", source)
     to = p.target("to", 0)
     p.get(to, "out")
+    other, distance = p.target("other", 1), p.number("beside", 2)
+    if s.rolled and s.pixels == 2:
+        p.get(distance, "out_distance")
+        p.point(other, to, distance)
     for i, acc in enumerate(accs[: s.pixels]):
         for c in range(s.channels):
-            p.store_byte(acc[c], to, offset=i * s.out_distance + c)
+            if s.rolled and i:
+                p.store_byte(acc[c], other, offset=c)
+            else:
+                p.store_byte(acc[c], to, offset=i * s.out_distance + c)
     p.advance(to, s.channels)
     p.put("out", to)
-    if tflm:
+    if tflm or (s.rolled and s.pixels == 2):
         p.get(p.source("w", 1), "weights")
 
 
-def _thumb1(p: Thumb1, s: Shape) -> int:
-    """Writes it; the steps of a loop's body."""
+def _thumb1(p: Thumb1, s: Shape) -> None:
     acc = p.numbers("acc", range(5, 5 + s.channels))
     x, i, w, v, t = p.source("x", 0), p.number("i", 1), p.source("w", 2), p.number("v", 3), p.number("t", 4)
-    total = p.number("total", 13)
-    u = _divisor(s.run, min(MOST_STEPS, LDRB_OFFSETS // s.channels))
+    total, u = p.number("total", 13), s.steps
 
     def run() -> None:
         p.get(p.number("off", 4), "offset")
@@ -359,10 +412,7 @@ def _thumb1(p: Thumb1, s: Shape) -> int:
 
     p.get(w, "weights")
     with p.until_far("block", w, "weights_end", p.source("stop", 0)):
-        start = p.source("start", 0)
-        p.get(start, "parameters")
-        p.load_sums(acc, start, (i, v, t))
-        p.put("parameters", start)
+        start_thumb1(p, s.scale, acc, (i, v, t))
         p.constant(t, 0)
         p.copy(total, t)
         row = p.rows("at", 4)
@@ -380,20 +430,40 @@ def _thumb1(p: Thumb1, s: Shape) -> int:
         p.copy(t, total)
         p.negative_shifted(t, 7)
         p.copy(total, t)
-        source, to = p.source("rest", 0), p.target("to", 4)
-        p.get(source, "parameters")
-        p.get(to, "out")
-        parts = (p.number("m0", 1), p.number("m1", 2), p.number("m2", 3))
-        for c in range(s.channels):
-            a = acc[c]
-            if a.number > 7:
-                a = p.number("a", 5)
-                p.copy(a, acc[c])
-            p.plus(a, total)
-            rescale_thumb1(p, s.scale, a, parts, source)
-            p.store_byte(parts[0], to, offset=c)
-        p.forward(to, s.channels)
-        p.put("out", to)
-        p.put("parameters", source)
+        finish_thumb1(p, s.scale, acc, total)
         p.get(w, "weights")
-    return u
+
+
+def start_thumb1(p: Thumb1, scale: Scale, acc: Sequence[Reg], spare: Sequence[Reg]) -> None:
+    """Starting values; `parameters` moves behind them, unless they will be read again."""
+    start = p.source("start", 0)
+    p.get(start, "parameters")
+    p.load_sums(acc, start, spare, scale.packed_shift)
+    if not scale.compact:
+        p.put("parameters", start)
+
+
+def finish_thumb1(p: Thumb1, scale: Scale, acc: Sequence[Reg], total: Reg | None) -> None:
+    """The outputs of a block, from its accumulators and what is added to all of them; registers 0 to 4 are lost."""
+    source, to, channels = p.source("rest", 0), p.target("to", 4), len(acc)
+    p.get(source, "parameters")
+    p.get(to, "out")
+    parts = (p.number("m0", 1), p.number("m1", 2), p.number("m2", 3))
+    for c in range(channels):
+        a = acc[c]
+        if a.number > 7:
+            a = p.number("a", 5)
+            p.copy(a, acc[c])
+        if total:
+            p.plus(a, total)
+        if scale.compact:
+            rescale_compact(p, scale, a, parts, source, channels)
+            p.forward(source, 4)
+        else:
+            rescale_thumb1(p, scale, a, parts, source)
+        p.store_byte(parts[0], to, offset=c)
+    if scale.compact:
+        p.forward(source, 4 * channels * scale.words)
+    p.forward(to, channels)
+    p.put("out", to)
+    p.put("parameters", source)

@@ -4,7 +4,7 @@
     python -m bench.planner --model mlperf_kws  one
 
 Pools hold activations, scratch and states; plans are those of `--optimize ram`. "layer by layer" is the pool of whole layers one
-after the other. Instructions are exact, of one inference on a Cortex-M4. The overhead compares the plan's schedule with
+after the other; the lower bound counts what is alive, and holes that nothing alive can fill. Instructions are exact, of one inference on a Cortex-M4. The overhead compares the plan's schedule with
 layer by layer, both with the kernels that need least working memory, so that the order alone differs; all firmwares must print
 the same bits. "pool of whole rows" and "its order" are those of the best plan that cuts no row into tiles or strips: the price of
 streaming alone, where the columns before it have that of tiles, too. Where flash is short, plans may have leaner kernels than layer by

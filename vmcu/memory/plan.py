@@ -10,6 +10,7 @@ from types import MappingProxyType
 from vmcu.ir.quantized import QuantizedGraph, Tensor
 from vmcu.memory import place
 from vmcu.memory.blocks import Block
+from vmcu.memory.bound import with_holes
 from vmcu.memory.exact import improve, is_smallest
 from vmcu.memory.place import Placement, place_blocks
 from vmcu.schedule.aliases import Segment
@@ -28,7 +29,8 @@ class MemoryPlan:
         scratch_bytes: the largest working memory of a step.
         state_bytes: leading part of the pool that persists between runs.
         pool_bytes: end of the highest segment.
-        lower_bound_bytes: most bytes alive at one time; no placement of this schedule can do better.
+        lower_bound_bytes: most bytes alive at one time, with those of holes that nothing alive fills; no placement of this
+            schedule can do better.
         live_bytes: alive during each task.
         split_bytes: the pool's leading bytes are one array, the others another one, and nothing lies across;
             0: it is one array.
@@ -65,10 +67,11 @@ def make_plan(schedule: Schedule, search: bool = True, split_bytes: int = 0) -> 
         blocks = make_blocks(schedule, lifetimes, whole)
         state, live = _live(schedule, blocks)
         wall = _wall(split_bytes, state)
+        least = with_holes(blocks, live)
         placement = place_blocks(blocks, max(live) - _base(state), search, wall)
         if search:
-            placement = improve(blocks, placement, max(live) - _base(state), wall)
-        found.append(_assemble(schedule, blocks, placement, live, state, split_bytes))
+            placement = improve(blocks, placement, least - _base(state), wall)
+        found.append(_assemble(schedule, blocks, placement, live, least, state, split_bytes))
         if found[-1].pool_bytes == found[-1].lower_bound_bytes:
             break
     return min(found, key=lambda plan: plan.pool_bytes)
@@ -93,7 +96,7 @@ def is_proven(plan: MemoryPlan) -> bool:
 
 
 def lower_bound(schedule: Schedule) -> int:
-    """Most bytes alive at one time: no placement of this schedule can do better."""
+    """Most bytes alive at one time: no placement of this schedule can do better. `with_holes` may know more."""
     return max(_live(schedule, make_blocks(schedule, segment_lifetimes(schedule), False))[1])
 
 
@@ -212,6 +215,7 @@ def _assemble(
     blocks: Sequence[Block],
     found: Placement,
     live: Sequence[int],
+    least: int,
     state_bytes: int,
     split_bytes: int,
 ) -> MemoryPlan:
@@ -248,7 +252,7 @@ def _assemble(
         max((b.size for b in blocks if isinstance(b.key, int)), default=0),
         state_bytes,
         base + found.end,
-        max(live),
+        least,
         tuple(live[1 : len(schedule.tasks) + 1]),
         split_bytes if base + found.end > split_bytes else 0,
     )

@@ -59,14 +59,15 @@ def make_plan(schedule: Schedule, search: bool = True, split_bytes: int = 0) -> 
         split_bytes: where the first of two arrays ends, a multiple of 4, not below the states; 0: there is one.
     """
     lifetimes = segment_lifetimes(schedule)
+    live = _live_bytes(schedule, lifetimes)
+    state = _state_bytes(schedule.graph)
+    wall = _wall(split_bytes, state)
     found: list[MemoryPlan] = []
     streams = any(
         sum(not op.is_output for op in schedule.steps[first:end]) > 1 for first, end in schedule.stages
     )
     for whole in (False,) if streams else (True, False):
         blocks = make_blocks(schedule, lifetimes, whole)
-        state, live = _live(schedule, blocks)
-        wall = _wall(split_bytes, state)
         least = with_holes(blocks, live)
         placement = place_blocks(blocks, max(live) - _base(state), search, wall)
         if search:
@@ -78,9 +79,13 @@ def make_plan(schedule: Schedule, search: bool = True, split_bytes: int = 0) -> 
 
 
 def is_easily_placed(schedule: Schedule, pool_bytes: int, split_bytes: int = 0) -> bool:
-    """Would `make_plan` without search need no more than `pool_bytes`? Found out sooner where the answer is no."""
-    blocks = make_blocks(schedule, segment_lifetimes(schedule), False)
-    state, live = _live(schedule, blocks)
+    """Would `make_plan` without search need no more than `pool_bytes`? Found out sooner where the answer is no.
+
+    Of a very large network only a few attempts are made.
+    """
+    lifetimes = segment_lifetimes(schedule)
+    blocks, live = make_blocks(schedule, lifetimes, False), _live_bytes(schedule, lifetimes)
+    state = _state_bytes(schedule.graph)
     base = _base(state)
     return place.is_easily_placed(blocks, max(live) - base, pool_bytes - base, _wall(split_bytes, state))
 
@@ -89,21 +94,38 @@ def is_proven(plan: MemoryPlan) -> bool:
     """Is it proven that no placement of its schedule is smaller?"""
     if plan.pool_bytes == plan.lower_bound_bytes:
         return True
-    blocks = make_blocks(plan.schedule, segment_lifetimes(plan.schedule), False)
+    lifetimes = segment_lifetimes(plan.schedule)
+    blocks = make_blocks(plan.schedule, lifetimes, False)
     base = _base(plan.state_bytes)
-    live = [total - base for total in _live(plan.schedule, blocks)[1]]
+    live = [total - base for total in _live_bytes(plan.schedule, lifetimes)]
     return is_smallest(blocks, live, plan.pool_bytes - base, _wall(plan.split_bytes, plan.state_bytes))
 
 
 def lower_bound(schedule: Schedule) -> int:
     """Most bytes alive at one time: no placement of this schedule can do better. `with_holes` may know more."""
-    return max(_live(schedule, make_blocks(schedule, segment_lifetimes(schedule), False))[1])
+    return max(_live_bytes(schedule, segment_lifetimes(schedule)))
 
 
 def live_bytes(schedule: Schedule) -> tuple[int, ...]:
     """Bytes alive during each task."""
-    blocks = make_blocks(schedule, segment_lifetimes(schedule), False)
-    return tuple(_live(schedule, blocks)[1][1 : len(schedule.tasks) + 1])
+    return tuple(_live_bytes(schedule, segment_lifetimes(schedule))[1 : len(schedule.tasks) + 1])
+
+
+def _live_bytes(schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]]) -> list[int]:
+    """Alive before the first task, during each, and after the last."""
+    states = {s.current for s in schedule.graph.states}
+    sizes = {name: tensor.segment_bytes for name, tensor in schedule.graph.tensors.items()}
+    change = [0] * (len(schedule.tasks) + 3)
+    for (name, _), (born, died) in lifetimes.items():
+        if name not in states:
+            change[born + 1] += sizes[name]
+            change[died + 2] -= sizes[name]
+    for step, lives in scratch_lives(schedule).items():
+        for born, died in lives:
+            change[born + 1] += schedule.kernels[step].scratch_bytes
+            change[died + 2] -= schedule.kernels[step].scratch_bytes
+    base = _base(_state_bytes(schedule.graph))
+    return [base + total for total in accumulate(change)]
 
 
 def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
@@ -171,16 +193,6 @@ def scratch_lives(schedule: Schedule) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
-def _changes(schedule: Schedule, blocks: Sequence[Block]) -> list[int]:
-    """By how much the live bytes change before the first task, before each, and after the last."""
-    change = [0] * (len(schedule.tasks) + 3)
-    for block in blocks:
-        for _, size, born, died in block.parts:
-            change[born + 1] += size
-            change[died + 2] -= size
-    return change
-
-
 def _base(state_bytes: int) -> int:
     """Where the placed part of the pool starts."""
     return -(-state_bytes // 4) * 4
@@ -202,12 +214,6 @@ def _wall(split_bytes: int, state_bytes: int) -> int | None:
     if split_bytes % 4 or split_bytes < _base(state_bytes):
         raise ValueError(f"{state_bytes} bytes of states in a first array of {split_bytes}")
     return split_bytes - _base(state_bytes)
-
-
-def _live(schedule: Schedule, blocks: Sequence[Block]) -> tuple[int, list[int]]:
-    """Bytes of states, and bytes alive before the first task, during each, and after the last."""
-    state_bytes = _state_bytes(schedule.graph)
-    return state_bytes, [_base(state_bytes) + total for total in accumulate(_changes(schedule, blocks))]
 
 
 def _assemble(

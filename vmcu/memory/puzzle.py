@@ -94,7 +94,7 @@ class Puzzle:
             sorted(count, key=lambda i: (-died[i], -size[i])),
         ]
         found += [order for share in TIGHT for order in self._tight_first(share)]
-        return [list(order) for order in dict.fromkeys(map(tuple, found))][: self.most_orders]
+        return found[: self.most_orders]
 
     @cached_property
     def few_orders(self) -> list[list[int]]:

@@ -165,10 +165,12 @@ def macs_note(executed: int, macs: int, before: int, channels_removed: int) -> s
 
 
 def placement_text(pool_bytes: int, lower_bound_bytes: int, is_proven: bool = False) -> str:
-    """How good a placement is, and whether that is proven: no pool is smaller than the bytes alive at one time."""
+    """How good a placement is, and whether that is proven: no pool is smaller than the lower bound."""
     if pool_bytes == lower_bound_bytes:
-        return "optimal for this schedule: so many bytes are alive at one time"
+        return "optimal for this schedule: equal to its lower bound"
     over = f"{pool_bytes / lower_bound_bytes - 1:.1%} above"
     if is_proven:
-        return f"optimal for this schedule, by exhaustive search; {over} the {lower_bound_bytes:,} alive at one time"
+        return (
+            f"optimal for this schedule, by exhaustive search; {over} its lower bound, {lower_bound_bytes:,}"
+        )
     return f"{over} the lower bound of this schedule, {lower_bound_bytes:,}"

@@ -23,14 +23,18 @@ from kernel_layers import (
     extreme_batch,
     followed,
     payload_of,
+    requant_of,
     side_by_side,
 )
 from tiny_project import need
 
 from vmcu.ir.quantized import Numerics
+from vmcu.ops.accumulate import DenseRows
+from vmcu.ops.dense import Dense
 from vmcu.pipeline import Compiled, compile_schedule
 from vmcu.planning.kernels import kernel_choices
 from vmcu.run import run
+from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer
 from vmcu.schedule.tiles import tile_columns
 from vmcu.targets import load_target
@@ -206,6 +210,50 @@ def test_tiles(cut: str, core: str, choice: str, tmp_path: Path) -> None:
     check_answers(
         made.graph, given, run(build_host(made.project, workdir=tmp_path), payload_of(made.graph, given))
     )
+
+
+def by_the_row(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
+    """Dense layers of several rows: all ends of rows and blocks, sums at the edge of what a halfword for two channels allows,
+    weights of -128 and beyond int8."""
+    for i, units in enumerate((1, 2, 3, 4, 5, 7, 8, 13)):
+        yield dense(rng, n, (2 + i % 3, 1 + i % 4, int(rng.integers(4, 40))), units, False)
+    for size, units in (((3, 1, 515), 5), ((3, 1, 516), 6), ((2, 1, 517), 4), ((2, 5, 200), 3)):
+        yield dense(rng, n, size, units, False, (-127, 127) if units % 2 else (127,))
+    yield dense(rng, n, (4, 1, 9), 6, False, (-128, -1, 127))
+    op, x, y = dense(rng, n, (3, 2, 7), 5, False)
+    assert isinstance(op, Dense)
+    wide = rng.integers(-255, 256, op.weights.shape).astype(np.int16)
+    yield replace(op, weights=wide, requant=requant_of(rng, n, wide, op.bias, 0)[0]), x, y
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(
+    ("core", "choice"), [*((c, k) for c, k in PLACES if c == "cortex-m4"), ("cortex-m55", "fastest")]
+)
+def test_dense_by_rows(core: str, choice: str, tmp_path: Path) -> None:
+    """Rows added to sums: on the host, and in the emulators."""
+    need("gcc", "qemu")
+    rng = np.random.default_rng(5)
+    graph = by_rows(side_by_side(tuple(by_the_row(rng, "onnx")), "onnx"))
+    graph = replace(graph, isa=load_target(core).isa, compact=choice == "compact")
+    made = compile_schedule(chosen(layer_by_layer(graph), choice), "layers")
+    schedule = made.plan.schedule
+    rows = [n for n, k in enumerate(schedule.kernels) if k.template == "accumulate_dsp"]
+    assert len(rows) == sum(isinstance(op, DenseRows) for op in schedule.steps) == len(graph.ops) // 2
+    given = extreme_batch(made.graph, rng)
+    payload = payload_of(made.graph, given)
+    check_answers(made.graph, given, run(build_host(made.project, workdir=tmp_path / "host"), payload))
+    firmware = build(
+        made.project, load_target(core), find_compiler("gcc"), workdir=tmp_path / core, hooks="profile"
+    )
+    report = run(firmware, payload, engine="qemu")
+    check_answers(made.graph, given, report)
+    assert report.profile is not None
+    counted = sum(report.profile[n] for n in rows)
+    estimated = sum(
+        (schedule.kernels[n].instructions or 0) * made.graph.ins(schedule.steps[n])[0].segments for n in rows
+    )
+    assert 0.9 < estimated / counted < 1.1
 
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)

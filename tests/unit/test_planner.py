@@ -165,7 +165,7 @@ def test_below_the_smallest() -> None:
     streams = choose(candidates("mnist_cnn", True)).pool_bytes
     enough = "which is enough" if streams <= least - 50 else "still too much"
     for words in (
-        f"the smallest of {len(found)} plans holds {made.plan.lower_bound_bytes:,} bytes in step ",
+        f"the smallest of {len(found)} plans holds {max(made.plan.live_bytes):,} bytes in step ",
         f"allow at least --ram {least}, or ",
         "take a larger board, microbit (16,384 bytes of RAM, 262,144 of flash)",
         f"--stream-input makes the pool {streams:,}, {enough}" if streams < least else "",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vmcu.ir.quantized import Isa, Tensor
 from vmcu.kernels import mve
+from vmcu.kernels.dsp.accumulating import accumulating_kernels
 from vmcu.kernels.dsp.separable import depthwise_kernels
 from vmcu.kernels.dsp.sums import sum_kernels
 from vmcu.kernels.dsp.vectors import vector_kernels
@@ -158,6 +159,19 @@ def dense(
         found = dense_kernels(isa, weights, bias, requant, pixels=1, rows=x.rows, run=x.row_bytes)
         found = _leanest(found) if compact else found
     return found
+
+
+def accumulation(
+    weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], isa: Isa, compact: bool = False
+) -> tuple[Kernel, ...]:
+    """Kernels of a dense layer that takes one row a task; see `convolution`.
+
+    Args:
+        weights: (units, rows, bytes of a row), zero point subtracted.
+        bias: what the sums start from.
+        compact: in least flash.
+    """
+    return accumulating_kernels(weights, bias, compact) if isa in DSP else ()
 
 
 def addition(rule: Sum, zeros: tuple[int, int], count: int, isa: Isa) -> tuple[Kernel, ...]:

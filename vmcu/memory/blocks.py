@@ -60,24 +60,31 @@ def neighbours(blocks: Sequence[Block]) -> list[Intervals]:
     busy = _Busy(parts, steady)
     found: list[Intervals] = []
     by_birth = np.argsort(born, kind="stable")
-    sorted_births = born[by_birth]
+    place_of = np.argsort(by_birth, kind="stable").tolist()
+    deaths = died[by_birth]
+    ends = np.searchsorted(born[by_birth], died, side="right").tolist()
     for i in range(len(blocks)):
-        candidates = by_birth[: np.searchsorted(sorted_births, died[i], side="right")]
-        alive = candidates[(died[candidates] >= born[i]) & (candidates != i)]
-        complex_, simple = (alive, alive[:0]) if varied[i] else (alive[varied[alive]], alive[~varied[alive]])
+        meets = deaths[: ends[i]] >= born[i]
+        meets[place_of[i]] = False
+        alive = by_birth[: ends[i]][meets]
+        among = varied[alive]
+        complex_, simple = (alive, alive[:0]) if varied[i] else (alive[among], alive[~among])
         if steady[i]:  # working memory: the same bytes now and then
             simple = simple[_meet(parts[i], born[simple], died[simple]) | steady[simple]]
             apart = [j for j in simple[steady[simple]].tolist() if not _any_meet(parts[i], parts[j])]
             simple = np.setdiff1d(simple, apart, assume_unique=True)
         elif len(simple):
-            simple = simple[~steady[simple] | busy.between(simple, int(born[i]), int(died[i]))]
+            simple = simple[busy.may_meet(int(born[i]), int(died[i]))[simple]]
         others, lows, highs = [simple], [-np.full(len(simple), size[i])], [size[simple]]
         for j in complex_.tolist():
             low, high = _forbidden(parts[i], parts[j])
             others.append(np.full(len(low), j))
             lows.append(low)
             highs.append(high)
-        found.append((np.concatenate(others), np.concatenate(lows), np.concatenate(highs)))
+        if len(others) == 1:
+            found.append((simple, lows[0], highs[0]))
+        else:
+            found.append((np.concatenate(others), np.concatenate(lows), np.concatenate(highs)))
     return found
 
 
@@ -85,25 +92,27 @@ class _Busy:
     """When blocks of several equal parts are alive."""
 
     def __init__(self, parts: Sequence[Numbers], steady: NDArray[np.bool_]) -> None:
-        some = np.flatnonzero(steady)
-        self._row = np.zeros(len(parts), np.int64)
-        self._row[some] = np.arange(len(some))
-        self._first = min((int(parts[j][0, 2]) for j in some.tolist()), default=0)
-        last = max((int(parts[j][-1, 3]) for j in some.tolist()), default=0)
-        # Per block and time, at how many times before it was alive.
-        self._before = np.zeros((len(some), last - self._first + 2), np.int32)
-        for row, j in enumerate(some.tolist()):
-            for first, last in (parts[j][:, 2:] - self._first).tolist():
-                self._before[row, first + 1 : last + 2] = 1
-        np.cumsum(self._before, axis=1, out=self._before)
+        self._some = np.flatnonzero(steady)
+        some = self._some.tolist()
+        self._first = min((int(parts[j][0, 2]) for j in some), default=0)
+        last = max((int(parts[j][-1, 3]) for j in some), default=0)
+        # Per time and block, at how many times before it was alive.
+        self._before = np.zeros((last - self._first + 2, len(some)), np.int32)
+        for column, j in enumerate(some):
+            for first, end in (parts[j][:, 2:] - self._first).tolist():
+                self._before[first + 1 : end + 2, column] = 1
+        np.cumsum(self._before, axis=0, out=self._before)
+        self._answer = np.ones(len(parts), bool)
 
-    def between(self, blocks: Numbers, born: int, died: int) -> NDArray[np.bool_]:
-        """Which of the blocks are alive at any of these times? Those of one part get any answer."""
-        if not len(self._before):
-            return np.ones(len(blocks), bool)
-        rows, most = self._row[blocks], self._before.shape[1] - 1
+    def may_meet(self, born: int, died: int) -> NDArray[np.bool_]:
+        """Per block, false only where it has several equal parts, none of which is alive at any of these times.
+
+        The array is the same every time.
+        """
+        most = len(self._before) - 1
         start, end = (min(max(t - self._first, 0), most) for t in (born, died + 1))
-        return np.asarray(self._before[rows, end] > self._before[rows, start])
+        self._answer[self._some] = self._before[end] > self._before[start]
+        return self._answer
 
 
 def _meet(parts: Numbers, born: Numbers, died: Numbers) -> NDArray[np.bool_]:

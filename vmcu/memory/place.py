@@ -24,6 +24,7 @@ from vmcu.memory.puzzle import Fit, Puzzle, make_puzzle
 FINE = 1.025  # end / lower bound above which it is searched longer
 LONGER = 2.5  # by that factor
 PATIENCE = 100  # evaluations without any gain after which the longer search ends
+MANY = 20  # evaluations that are worth annealing, and leave time to try all orders
 SHARES = (0.9, 0.975)  # of the lower bound: blocks that live while more is alive are the core, and its core
 MOST_OF_ALL = 0.75  # share of all blocks up to which the core is searched alone
 SURROUNDED = 2  # orders in which the others take their places around it
@@ -56,9 +57,15 @@ def place_blocks(
 
 
 def is_easily_placed(blocks: Sequence[Block], bound: int, limit: int, wall: int | None = None) -> bool:
-    """Does any of the simple orders end at `limit` or below? Each is given up as soon as it does not."""
+    """Does any of the simple orders (of very many blocks: of a few) end at `limit` or below?
+
+    Each is given up as soon as it does not.
+    """
     puzzle = make_puzzle(tuple(blocks), bound, wall)
-    return any(puzzle.refit(order, puzzle.low, None, lambda: limit) for order in puzzle.orders)
+    orders = puzzle.few_orders
+    if puzzle.evaluations >= MANY:
+        orders = [*orders, *(order for order in puzzle.orders if order not in orders)]
+    return any(puzzle.refit(order, puzzle.low, None, lambda: limit) for order in orders)
 
 
 def _search(puzzle: Puzzle, shares: Sequence[float]) -> Fit:
@@ -74,6 +81,8 @@ def _search(puzzle: Puzzle, shares: Sequence[float]) -> Fit:
     for improve in (_search_tensors, _search_blocks, _search_longer):
         if best.end <= target:
             break
+        if improve is _search_tensors and puzzle.evaluations < MANY:
+            continue
         best = min(best, improve(puzzle, best), key=lambda fit: fit.end)
     return best
 

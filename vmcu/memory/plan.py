@@ -10,6 +10,7 @@ from types import MappingProxyType
 from vmcu.ir.quantized import QuantizedGraph, Tensor
 from vmcu.memory import place
 from vmcu.memory.blocks import Block
+from vmcu.memory.bound import with_holes
 from vmcu.memory.exact import improve, is_smallest
 from vmcu.memory.place import Placement, place_blocks
 from vmcu.schedule.aliases import Segment
@@ -28,7 +29,8 @@ class MemoryPlan:
         scratch_bytes: the largest working memory of a step.
         state_bytes: leading part of the pool that persists between runs.
         pool_bytes: end of the highest segment.
-        lower_bound_bytes: most bytes alive at one time; no placement of this schedule can do better.
+        lower_bound_bytes: most bytes alive at one time, with those of holes that nothing alive fills; no placement of this
+            schedule can do better.
         live_bytes: alive during each task.
         split_bytes: the pool's leading bytes are one array, the others another one, and nothing lies across;
             0: it is one array.
@@ -57,27 +59,33 @@ def make_plan(schedule: Schedule, search: bool = True, split_bytes: int = 0) -> 
         split_bytes: where the first of two arrays ends, a multiple of 4, not below the states; 0: there is one.
     """
     lifetimes = segment_lifetimes(schedule)
+    live = _live_bytes(schedule, lifetimes)
+    state = _state_bytes(schedule.graph)
+    wall = _wall(split_bytes, state)
     found: list[MemoryPlan] = []
     streams = any(
         sum(not op.is_output for op in schedule.steps[first:end]) > 1 for first, end in schedule.stages
     )
     for whole in (False,) if streams else (True, False):
         blocks = make_blocks(schedule, lifetimes, whole)
-        state, live = _live(schedule, blocks)
-        wall = _wall(split_bytes, state)
+        least = with_holes(blocks, live)
         placement = place_blocks(blocks, max(live) - _base(state), search, wall)
         if search:
-            placement = improve(blocks, placement, max(live) - _base(state), wall)
-        found.append(_assemble(schedule, blocks, placement, live, state, split_bytes))
+            placement = improve(blocks, placement, least - _base(state), wall)
+        found.append(_assemble(schedule, blocks, placement, live, least, state, split_bytes))
         if found[-1].pool_bytes == found[-1].lower_bound_bytes:
             break
     return min(found, key=lambda plan: plan.pool_bytes)
 
 
 def is_easily_placed(schedule: Schedule, pool_bytes: int, split_bytes: int = 0) -> bool:
-    """Would `make_plan` without search need no more than `pool_bytes`? Found out sooner where the answer is no."""
-    blocks = make_blocks(schedule, segment_lifetimes(schedule), False)
-    state, live = _live(schedule, blocks)
+    """Would `make_plan` without search need no more than `pool_bytes`? Found out sooner where the answer is no.
+
+    Of a very large network only a few attempts are made.
+    """
+    lifetimes = segment_lifetimes(schedule)
+    blocks, live = make_blocks(schedule, lifetimes, False), _live_bytes(schedule, lifetimes)
+    state = _state_bytes(schedule.graph)
     base = _base(state)
     return place.is_easily_placed(blocks, max(live) - base, pool_bytes - base, _wall(split_bytes, state))
 
@@ -86,21 +94,38 @@ def is_proven(plan: MemoryPlan) -> bool:
     """Is it proven that no placement of its schedule is smaller?"""
     if plan.pool_bytes == plan.lower_bound_bytes:
         return True
-    blocks = make_blocks(plan.schedule, segment_lifetimes(plan.schedule), False)
+    lifetimes = segment_lifetimes(plan.schedule)
+    blocks = make_blocks(plan.schedule, lifetimes, False)
     base = _base(plan.state_bytes)
-    live = [total - base for total in _live(plan.schedule, blocks)[1]]
+    live = [total - base for total in _live_bytes(plan.schedule, lifetimes)]
     return is_smallest(blocks, live, plan.pool_bytes - base, _wall(plan.split_bytes, plan.state_bytes))
 
 
 def lower_bound(schedule: Schedule) -> int:
-    """Most bytes alive at one time: no placement of this schedule can do better."""
-    return max(_live(schedule, make_blocks(schedule, segment_lifetimes(schedule), False))[1])
+    """Most bytes alive at one time: no placement of this schedule can do better. `with_holes` may know more."""
+    return max(_live_bytes(schedule, segment_lifetimes(schedule)))
 
 
 def live_bytes(schedule: Schedule) -> tuple[int, ...]:
     """Bytes alive during each task."""
-    blocks = make_blocks(schedule, segment_lifetimes(schedule), False)
-    return tuple(_live(schedule, blocks)[1][1 : len(schedule.tasks) + 1])
+    return tuple(_live_bytes(schedule, segment_lifetimes(schedule))[1 : len(schedule.tasks) + 1])
+
+
+def _live_bytes(schedule: Schedule, lifetimes: Mapping[Segment, tuple[int, int]]) -> list[int]:
+    """Alive before the first task, during each, and after the last."""
+    states = {s.current for s in schedule.graph.states}
+    sizes = {name: tensor.segment_bytes for name, tensor in schedule.graph.tensors.items()}
+    change = [0] * (len(schedule.tasks) + 3)
+    for (name, _), (born, died) in lifetimes.items():
+        if name not in states:
+            change[born + 1] += sizes[name]
+            change[died + 2] -= sizes[name]
+    for step, lives in scratch_lives(schedule).items():
+        for born, died in lives:
+            change[born + 1] += schedule.kernels[step].scratch_bytes
+            change[died + 2] -= schedule.kernels[step].scratch_bytes
+    base = _base(_state_bytes(schedule.graph))
+    return [base + total for total in accumulate(change)]
 
 
 def segment_lifetimes(schedule: Schedule) -> dict[Segment, tuple[int, int]]:
@@ -168,16 +193,6 @@ def scratch_lives(schedule: Schedule) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
-def _changes(schedule: Schedule, blocks: Sequence[Block]) -> list[int]:
-    """By how much the live bytes change before the first task, before each, and after the last."""
-    change = [0] * (len(schedule.tasks) + 3)
-    for block in blocks:
-        for _, size, born, died in block.parts:
-            change[born + 1] += size
-            change[died + 2] -= size
-    return change
-
-
 def _base(state_bytes: int) -> int:
     """Where the placed part of the pool starts."""
     return -(-state_bytes // 4) * 4
@@ -201,17 +216,12 @@ def _wall(split_bytes: int, state_bytes: int) -> int | None:
     return split_bytes - _base(state_bytes)
 
 
-def _live(schedule: Schedule, blocks: Sequence[Block]) -> tuple[int, list[int]]:
-    """Bytes of states, and bytes alive before the first task, during each, and after the last."""
-    state_bytes = _state_bytes(schedule.graph)
-    return state_bytes, [_base(state_bytes) + total for total in accumulate(_changes(schedule, blocks))]
-
-
 def _assemble(
     schedule: Schedule,
     blocks: Sequence[Block],
     found: Placement,
     live: Sequence[int],
+    least: int,
     state_bytes: int,
     split_bytes: int,
 ) -> MemoryPlan:
@@ -248,7 +258,7 @@ def _assemble(
         max((b.size for b in blocks if isinstance(b.key, int)), default=0),
         state_bytes,
         base + found.end,
-        max(live),
+        least,
         tuple(live[1 : len(schedule.tasks) + 1]),
         split_bytes if base + found.end > split_bytes else 0,
     )

@@ -22,11 +22,11 @@ TIGHT = (0.5, 0.8, 0.9, 0.95, 0.99)  # shares of the lower bound: what lives at 
 PERIOD = 50  # tasks; lives that differ by less count as equally long
 LONG = (1 / 200, 1 / 50)  # shares of all tasks: a life longer than that is long
 SHORT_PERIOD = 20  # tasks; short lives that differ by less count as equally long
-NOWHERE = 1 << 30  # address of what is not yet placed: above every pool
+NOWHERE = 1 << 29  # address of what is not yet placed: above every pool
 HALF = 32  # bits of a packed number
 LOW_HALF = (1 << HALF) - 1
 TWICE = (1 << HALF) + 1  # packs the same number twice
-FAR_BELOW = 1 << 30  # makes the lower of two packed numbers positive
+FAR_BELOW = 1 << 29  # makes packed numbers positive; a multiple of every alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,24 @@ class Puzzle:
             sorted(count, key=lambda i: (born[i] - died[i], -size[i])),
             sorted(count, key=lambda i: (-died[i], -size[i])),
         ]
-        for share in TIGHT:
-            loose = [most < share * self.bound for most in tightest]
-            found += [
-                sorted(count, key=lambda i: (loose[i], born[i], -size[i])),
-                sorted(count, key=lambda i: (loose[i], -size[i], born[i])),
-                sorted(count, key=lambda i: (loose[i], (born[i] - died[i]) // PERIOD, born[i])),
-            ]
+        found += [order for share in TIGHT for order in self._tight_first(share)]
         return found[: self.most_orders]
+
+    @cached_property
+    def few_orders(self) -> list[list[int]]:
+        """A few of them, which are rarely all bad."""
+        return [order for share in TIGHT[:2] for order in self._tight_first(share)][: self.most_orders]
+
+    def _tight_first(self, share: float) -> list[list[int]]:
+        """What lives while more than a share of the lower bound is alive, then the others."""
+        size, count = self.sizes, range(len(self.blocks))
+        born, died = [b.born for b in self.blocks], [b.died for b in self.blocks]
+        loose = [most < share * self.bound for most in self.tightest]
+        return [
+            sorted(count, key=lambda i: (loose[i], born[i], -size[i])),
+            sorted(count, key=lambda i: (loose[i], -size[i], born[i])),
+            sorted(count, key=lambda i: (loose[i], (born[i] - died[i]) // PERIOD, born[i])),
+        ]
 
     @cached_property
     def tightest(self) -> list[int]:
@@ -206,41 +216,43 @@ class Puzzle:
     def _far_fit(self, i: int, high: bool, both: Numbers) -> int:
         """The same for many neighbours at once; `both` has every address twice in a word, see `_packed`."""
         align, (others, by_low, by_up) = self.aligns[i], self.packed[i]
-        at = both[others]
+        at = both.take(others)
         # Sorted along the way, the address that precedes an interval is the extreme of those before it; it
         # stands where the next interval does not touch it. Intervals nowhere touch none.
         seen = np.empty(len(at) + 1, np.int64)
         if high:
-            seen[0] = (self.bound - self.sizes[i]) // align * align
             at_up = at + by_up
             at_up.sort()
-            up, low = _unpacked(at_up[::-1])
-            seen[1:] = low if align == 1 else low // align * align
+            at_up = at_up[::-1]
+            seen[0] = self.bound - self.sizes[i] + FAR_BELOW << HALF
+            np.left_shift(at_up, HALF, out=seen[1:])
             np.minimum.accumulate(seen, out=seen)
-            if (address := _first(seen, up <= seen[:-1])) >= 0:
+            if align > 1:
+                seen -= seen % (align << HALF)
+            if (address := _first(seen, at_up <= (seen[:-1] | LOW_HALF))) >= 0:
                 return address
         at += by_low
         at.sort()
-        low, up = _unpacked(at)
-        seen[0] = 0
-        seen[1:] = up if align == 1 else -(-up // align) * align
+        seen[0] = FAR_BELOW << HALF
+        np.left_shift(at, HALF, out=seen[1:])
         np.maximum.accumulate(seen, out=seen)
-        return _first(seen, low >= seen[:-1])
+        if align > 1:
+            seen += -seen % (align << HALF)
+        return _first(seen, at >= seen[:-1])
 
 
 def _packed(first: Numbers, second: Numbers) -> Numbers:
-    """Two numbers in a word, so that words sort by the first; an address is added to both at once."""
-    return (first << HALF) + second + FAR_BELOW
+    """Two numbers in a word, so that words sort by the first; an address is added to both at once.
 
-
-def _unpacked(words: Numbers) -> tuple[Numbers, Numbers]:
-    return words >> HALF, (words & LOW_HALF) - FAR_BELOW
+    Shifted to the left the second stands where the first was, and can be compared with that of other words.
+    """
+    return (first + FAR_BELOW << HALF) + second + FAR_BELOW
 
 
 def _first(addresses: Numbers, free: NDArray[np.bool_]) -> int:
-    """The first address that is free, or the last."""
-    at = int(free.argmax())
-    return int(addresses[at if free[at] else -1])
+    """The first address that is free, or the last; packed as the first of two numbers."""
+    at = free.argmax()
+    return (int(addresses[at if free[at] else -1]) >> HALF) - FAR_BELOW
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.ir.quantized import Tensor
+from vmcu.ir.quantized import Isa, Tensor
+from vmcu.kernels import offer
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, numbers
 from vmcu.quant.requantise import Requant, saturate
 
@@ -104,6 +105,12 @@ class DenseRows(QOp):
             "weight_type": "int16_t" if self.weights.dtype == np.int16 else "int8_t",
         }
         return Kernel("dense_rows", context, constants, uses_row=True)
+
+    def kernels(
+        self, ins: tuple[Tensor, ...], out: Tensor, isa: Isa, compact: bool = False
+    ) -> tuple[Kernel, ...]:
+        by_row = self.weights.reshape(len(self.weights), ins[0].segments, ins[0].segment_bytes)
+        return offer.accumulation(by_row, self.bias, isa, compact) or (self.kernel(ins, out),)
 
     def macs(self, ins: tuple[Tensor, ...], out: Tensor) -> int:
         return int(self.weights.size)

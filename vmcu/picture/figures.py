@@ -112,7 +112,7 @@ def figures(scene: Scene, report: Mapping[str, Any]) -> list[Part]:
             "lower bound",
             _number(scene.bound_bytes),
             "",
-            "most bytes alive at one time in this order of tasks",
+            "most bytes alive at one time in this order of tasks, and bytes beside them that none of them can fill",
         ),
         Figure("pool / bound", _ratio(scene), "", "rounded up: at 1.000 no placement is smaller"),
         Figure("state", _number(memory["state_bytes"]), "", "in the pool, survives between inferences"),

@@ -47,7 +47,7 @@ SLOWER_FOR_FLASH: Mapping[Optimise, tuple[float, float]] = {
 out of reach."""
 STACK_ALLOWANCE_BYTES = 1024
 """RAM kept for stack and variables before a build has told their size. The most that any measured network takes is
-516 bytes (`python -m bench.cost`)."""
+492 bytes (`bench/results/models.json`)."""
 
 
 def _streamed_sums(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> Iterable[Schedule]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pictures import NAMES, example
 
+from vmcu.memory.plan import lower_bound
 from vmcu.picture import chart as drawing
 from vmcu.picture.chart import make_chart
 from vmcu.picture.colours import DARK, LIGHT, PALETTE, choose_colours
@@ -101,7 +102,7 @@ def test_the_curve_is_the_live_bytes(made: Compiled) -> None:
 def test_the_peak_is_marked_and_named(made: Compiled) -> None:
     scene = make_scene(made.plan)
     chart, edges = make_chart(scene), columns(scene)
-    assert chart.peak_label.text == f"peak {scene.bound_bytes:,} bytes"
+    assert chart.peak_label.text == f"peak {lower_bound(made.plan.schedule):,} bytes"
     left, right = edges[scene.peak + 1], edges[scene.peak + 2]
     assert left <= float(chart.peak_line.x1) <= right
     assert float(chart.peak_dot.x) == float(chart.peak_line.x1) == float(chart.peak_line.x2)

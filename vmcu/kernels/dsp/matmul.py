@@ -248,12 +248,12 @@ def single(product: Product, words_per_row: int, part: int = 0, rows: int = 1) -
                 p.load(a, x, step=WORD)
                 p.widen(b, a, upper=True)
                 p.widen(a, a)
-                _multiply_one(p, product.form, w, (a, b), acc, quad)
+                multiply_one(p, product.form, w, (a, b), acc, quad)
             if part:
                 p.load(a, x, offset=part - WORD)
                 p.widen(b, a, upper=True)
                 p.widen(a, a)
-                _multiply_one(p, product.form, w, (a, b), acc, quad)
+                multiply_one(p, product.form, w, (a, b), acc, quad)
             if product.form == "folded":
                 _fold(p, acc, a)
         if product.form == "folded":
@@ -287,7 +287,7 @@ def _fold(p: Program, acc: Sequence[Reg], spare: Reg) -> None:
         p.move(high, low)
 
 
-def _multiply_one(
+def multiply_one(
     p: Program, form: Form, w: Reg, xs: Sequence[Reg], acc: Sequence[Reg], quad: Sequence[Reg]
 ) -> None:
     """Four activations times those of four channels."""

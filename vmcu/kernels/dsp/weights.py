@@ -90,7 +90,7 @@ def make_product(
     m = weights.shape[0]
     form: Form = "wide"
     if weights.dtype != np.int16:
-        if _overflows(weights.reshape(m, -1)):
+        if overflows(weights.reshape(m, -1)):
             form = "bytes"
         elif _fits(scaled):
             form = "half"
@@ -121,7 +121,7 @@ def fold(weights: NDArray[np.integer[Any]], scaled: Scaled) -> int:
     return 0
 
 
-def _overflows(weights: NDArray[np.integer[Any]]) -> bool:
+def overflows(weights: NDArray[np.integer[Any]]) -> bool:
     """256 * w1 + w0 is no halfword: w1 is -128 and w0 negative."""
     odd = weights[1::2]
     return bool(np.any((odd == -128) & (weights[0::2][: len(odd)] < 0)))
@@ -152,25 +152,28 @@ def pack_runs(
     where = np.array(order)
     rows = np.where(where < 0, 0, weights.astype(np.int64)[:, :, np.maximum(where, 0)])
     starts, after = _parameters(scaled, product)
-    return words(np.concatenate([starts, _weights(rows.reshape(len(weights), -1), product), after], axis=1))
+    return words(
+        np.concatenate([starts, lay_out(rows.reshape(len(weights), -1), product.form), after], axis=1)
+    )
 
 
-def _weights(rows: NDArray[np.integer[Any]], product: Product) -> NDArray[np.int64]:
-    """Words per block.
+def lay_out(rows: NDArray[np.integer[Any]], form: Form) -> NDArray[np.int64]:
+    """Words of each block, in the order of the steps.
 
     Args:
         rows: (channels, depth), each laid out as the activations are.
     """
-    w = np.zeros((product.channels, product.depth), np.int64)
-    w[: rows.shape[0], : rows.shape[1]] = rows
+    channels, depth = rows.shape
+    w = np.zeros((-(-channels // BLOCK) * BLOCK, -(-depth // WORD) * WORD), np.int64)
+    w[:channels, :depth] = rows
     # (block, step, channel in block, half)
-    pairs = w.reshape(-1, BLOCK, product.depth // WORD, WORD)[..., [0, 2, 1, 3]]
-    halves = pairs.reshape(-1, BLOCK, product.depth // 2, 2).transpose(0, 2, 1, 3)
-    if product.form != "wide":
+    pairs = w.reshape(-1, BLOCK, w.shape[1] // WORD, WORD)[..., [0, 2, 1, 3]]
+    halves = pairs.reshape(-1, BLOCK, w.shape[1] // 2, 2).transpose(0, 2, 1, 3)
+    if form != "wide":
         even, odd = halves[:, :, 0::2], halves[:, :, 1::2]
-        halves = 256 * odd + even if product.is_shared else (odd & 0xFF) << 8 | even & 0xFF
+        halves = 256 * odd + even if form in ("half", "folded") else (odd & 0xFF) << 8 | even & 0xFF
     found: NDArray[np.int64] = (halves[..., 0] & 0xFFFF) | (halves[..., 1] & 0xFFFF) << 16
-    return found.reshape(product.blocks, -1)
+    return found.reshape(len(w) // BLOCK, -1)
 
 
 def _parameters(scaled: Scaled, product: Product) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 
 from vmcu.board.boot import seal
-from vmcu.board.rtt import DRIVER
 from vmcu.errors import fail
 from vmcu.ir.cproject import CProject
 from vmcu.resources import folder
@@ -146,9 +145,6 @@ def needs(target: Target) -> tuple[Setup, Console]:
     if target.firmware is None or target.console is None:
         what = "vmcu has no firmware for it: its file has no tables [firmware] and [console]"
         raise fail(what, f"board '{target.name}'", "add them (CONTRIBUTING.md), or choose another board")
-    if target.console.driver == DRIVER and target.isa == "armv8.1-m":
-        what = "its data cache would keep a console in RAM from the debugger"
-        raise fail(what, f"board '{target.name}', console rtt", "use its serial line")
     driver = folder("firmware") / "board" / f"console_{target.console.driver}.c"
     if not driver.is_file():
         known = ", ".join(sorted(p.stem.removeprefix("console_") for p in driver.parent.glob("console_*.c")))

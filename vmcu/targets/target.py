@@ -242,14 +242,19 @@ class Target:
         return named[first], named[second]
 
     def pairs(self) -> tuple[tuple[Region, Region], ...]:
-        """Pieces of internal RAM that do not touch, each with one that `spans` lists later."""
+        """Pieces of internal RAM over which a pool may be split: no piece of `spans` has both.
+
+        The fastest first, then the same pairs turned round: a small region may hold the pool's beginning and leave the larger one
+        room for stack and variables.
+        """
         spans = self.spans()
-        return tuple(
+        found = [
             (a, b)
             for i, a in enumerate(spans)
             for b in spans[i + 1 :]
-            if a.end < b.origin or b.end < a.origin
-        )
+            if not any(s.origin <= min(a.origin, b.origin) and max(a.end, b.end) <= s.end for s in spans)
+        ]
+        return (*found, *((b, a) for a, b in found))
 
     @property
     def flash_bytes(self) -> int:

@@ -106,6 +106,21 @@ def test_inferences(firmware: Callable[[str, str], BoardFirmware], name: str, co
     assert client.self_test().canaries_broken == 0
 
 
+def test_pin_for_a_power_meter(firmware: Callable[[str, str], BoardFirmware]) -> None:
+    """High for each plain inference and for nothing else: not for calibrations, nor for a run with busy hooks."""
+    built = firmware("nucleo-f411re", "gcc")
+    meter = built.target.meter
+    assert meter is not None
+    board = running(built)
+    assert board.writes.count((0x4002_0000, 0x1_0000)) == 1, "PA8 is an output"
+    client = client_of(board, built.target)
+    assert meter.high not in board.writes
+    for profile in (False, True, False):
+        client.reset()
+        client.infer(samples(1)[0], profile=profile)
+    assert [w for w in board.writes if w in (meter.high, meter.low)] == [meter.high, meter.low] * 2
+
+
 def test_the_name_is_in_ram_only(firmware: Callable[[str, str], BoardFirmware]) -> None:
     for _, data in read_image(firmware("nucleo-f411re", "gcc").elf).segments:
         assert b"SEGGER RTT" not in data

@@ -157,7 +157,11 @@ def vmcu_board_header(
     project: CProject, target: Target, setup: Setup, console: Console, compiler: Compiler, model: str
 ) -> str:
     """`vmcu_board.h`: what the firmware must know of board and build."""
-    steps = [f"{{{_START[s.kind]}U, {s.address:#x}U, {s.mask:#x}U, {s.value:#x}U}}" for s in setup.start]
+    meter = target.meter
+    steps = [
+        f"{{{_START[s.kind]}U, {s.address:#x}U, {s.mask:#x}U, {s.value:#x}U}}"
+        for s in (*setup.start, *(meter.start if meter else ()))
+    ]
     macros = {
         "BOARD_NAME": _text(target.name),
         "BOARD_PROJECT": _text(project.name),
@@ -175,6 +179,8 @@ def vmcu_board_header(
         "CONSOLE_CLOCK_HZ": f"{console.clock_hz}U",
         "CONSOLE_BAUD": f"{console.baud}U",
     }
+    for level, write in (("HIGH", meter.high), ("LOW", meter.low)) if meter else ():
+        macros[f"METER_{level}_ADDRESS"], macros[f"METER_{level}"] = (f"{one:#x}U" for one in write)
     lines = [f"#define VMCU_{name} {value}" for name, value in macros.items()]
     return "\n".join(["#include <stdint.h>", *lines]) + "\n"
 

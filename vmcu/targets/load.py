@@ -95,6 +95,7 @@ def _board(table: Table, name: str, core: Target) -> Target:
         parts.console(table.table("console")) if table.has("console") else None,
         parts.probe(table.table("probe")) if table.has("probe") else None,
         parts.power(table.table("power")) if table.has("power") else None,
+        parts.meter(table.table("meter")) if table.has("meter") else None,
     )
     if all(r.kind == "external" for r in board.ram):
         raise table.error("one region at least must be internal: the stack goes there", "ram")

@@ -171,6 +171,22 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
+class Meter:
+    """A pin that vmcu's own firmware raises while the model runs, for a power meter or an oscilloscope.
+
+    Attributes:
+        pin: the chip's name of it, and the board's.
+        start: what makes it an output; in order, behind `Setup.start`.
+        high, low: address and value of the write that raises and lowers it.
+    """
+
+    pin: str
+    start: tuple[RegisterStep, ...]
+    high: tuple[int, int]
+    low: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A core or a board.
 
@@ -190,6 +206,7 @@ class Target:
         machine: QEMU's name of the very board, with its memory and its console; None: it has only the core.
         firmware, console: of vmcu's own firmware; None: there is none for this board.
         probe, power: None where nothing is known.
+        meter: None: no pin tells when the model runs.
         pool_region, weights_region: where the user wants them, "A,B" for a pool split over two regions; None: vmcu
             chooses (`targets.place`).
     """
@@ -212,6 +229,7 @@ class Target:
     console: Console | None = None
     probe: Probe | None = None
     power: Power | None = None
+    meter: Meter | None = None
     pool_region: str | None = None
     weights_region: str | None = None
 

@@ -49,7 +49,9 @@ class GdbProbe:
                 f"does not open: {error}", f"--probe '{uid}'", "is it plugged in, or running?", Exit.TOOL
             ) from None
         line = getattr(stream, "_socket", None)  # behind pyserial's socket://
-        if line is not None:  # each answer is acknowledged, and else the next packet would wait for the other end's delayed ACK
+        if (
+            line is not None
+        ):  # each answer is acknowledged, and else the next packet would wait for the other end's delayed ACK
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             return GdbConnection(stream, uid)

@@ -261,6 +261,7 @@ class Model:
             step_instructions=again.step_instructions,
             step_cycles=again.step_cycles,
             step_leaves=again.step_leaves,
+            step_stack_bytes=again.step_stack_bytes,
             profile_cycles=again.profile_cycles,
             profile_leaves=again.profile_leaves,
         )

@@ -28,6 +28,7 @@ from vmcu.toolchain import build, find_compiler
 Board = Callable[..., BoardFirmware]
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 BOARDS = (*CORES, "microbit", "netduinoplus2")
+EVERY = [pytest.param(b, marks=() if b == "cortex-m4" else pytest.mark.slow) for b in BOARDS]
 LOOP = "for (;;) { pool[5]++; }"
 LOOP_IF = "if (input[0] == 77) { for (;;) { pool[5]++; } }"
 WILD = "{ volatile int32_t *p = (volatile int32_t *)(uintptr_t)0xA0000000U; *p = 1; }"
@@ -147,8 +148,9 @@ def test_debugger_refuses_another_chip(board: Board) -> None:
         assert e.value.code == Exit.INPUT and "nothing was written" in str(e.value)
 
 
-def test_noise_on_the_line(board: Board) -> None:
-    with session(board("cortex-m4")) as (_, client):
+@pytest.mark.parametrize("name", EVERY)
+def test_noise_on_the_line(board: Board, name: str) -> None:
+    with session(board(name)) as (_, client):
         link = client._link
         good = encode(Frame(Command.RUN, 7, 1, b""))
         for noise in (b"\0" * 700, MAGIC * 30, good[:9], good[:-1] + b"\0", bytes(range(256)) * 3):
@@ -157,8 +159,9 @@ def test_noise_on_the_line(board: Board) -> None:
         assert client.self_test(pool=False).garbled > 0
 
 
-def test_reconnect(board: Board) -> None:
-    firmware = board("cortex-m4")
+@pytest.mark.parametrize("name", EVERY)
+def test_reconnect(board: Board, name: str) -> None:
+    firmware = board(name)
     with session(firmware) as (running, first):
         infer(first, 3)
         first._write(0, b"x" * 10)  # an input that is never finished
@@ -172,8 +175,9 @@ def test_reconnect(board: Board) -> None:
         link.close()
 
 
-def test_too_large_an_input(board: Board) -> None:
-    with session(board("cortex-m4")) as (_, client):
+@pytest.mark.parametrize("name", EVERY)
+def test_too_large_an_input(board: Board, name: str) -> None:
+    with session(board(name)) as (_, client):
         with pytest.raises(VmcuError, match="input 0 has 65 bytes; the model on the board takes 64") as e:
             client.infer([bytes(65)])
         assert e.value.code == Exit.INPUT
@@ -182,8 +186,9 @@ def test_too_large_an_input(board: Board) -> None:
         infer(client, 2)
 
 
-def test_another_model(board: Board) -> None:
-    firmware = board("cortex-m4")
+@pytest.mark.parametrize("name", EVERY)
+def test_another_model(board: Board, name: str) -> None:
+    firmware = board(name)
     with session(firmware) as (_, client):
         mine = BoardModel(firmware.project, "ab" * 32, firmware.target, find_compiler)
         with pytest.raises(
@@ -191,7 +196,7 @@ def test_another_model(board: Board) -> None:
             match=r"holds another model: 'tiny' of sha256 5a5a5a5a5a5a5a5a, not 'tiny' of sha256 abab",
         ) as e:
             check_model(client.info, mine)
-        assert e.value.code == Exit.INPUT and "vmcu flash MODEL --board cortex-m4" in str(e.value)
+        assert e.value.code == Exit.INPUT and f"vmcu flash MODEL --board {name}" in str(e.value)
         other = BoardModel(tiny(extra="pool[9] = 1;"), firmware.model, firmware.target, find_compiler)
         with pytest.raises(VmcuError, match="compiled with other options or another version"):
             check_model(client.info, other)
@@ -203,8 +208,9 @@ def later(seconds: float, action: Callable[[], None]) -> threading.Timer:
     return timer
 
 
-def test_reset_in_mid_run(board: Board) -> None:
-    with session(board("cortex-m4", extra=LOOP_IF)) as (running, client):
+@pytest.mark.parametrize("name", EVERY)
+def test_reset_in_mid_run(board: Board, name: str) -> None:
+    with session(board(name, extra=LOOP_IF)) as (running, client):
         later(0.5, running.reset)
         with pytest.raises(VmcuError, match="the board has been restarted") as e:
             client.infer([bytes([77]) + bytes(63)])
@@ -214,25 +220,28 @@ def test_reset_in_mid_run(board: Board) -> None:
         infer(Client(client._link), 2)
 
 
-def test_cut_line_in_mid_run(board: Board) -> None:
-    with session(board("cortex-m4", extra=LOOP)) as (running, client):
+@pytest.mark.parametrize("name", EVERY)
+def test_cut_line_in_mid_run(board: Board, name: str) -> None:
+    with session(board(name, extra=LOOP)) as (running, client):
         later(0.5, running._process.kill)
         with pytest.raises(VmcuError, match="the line was cut") as e:
             client.infer(samples(1)[0])
         assert e.value.code == Exit.TOOL and "check the cable" in str(e.value)
 
 
-def test_model_that_never_ends(board: Board) -> None:
+@pytest.mark.parametrize("name", EVERY)
+def test_model_that_never_ends(board: Board, name: str) -> None:
     with (
-        session(board("cortex-m4", extra=LOOP)) as (_, client),
+        session(board(name, extra=LOOP)) as (_, client),
         pytest.raises(VmcuError, match="did not finish RUN within 1 seconds"),
     ):
         client.infer(samples(1)[0], limit_seconds=1.0)
 
 
-def test_model_that_fails(board: Board) -> None:
+@pytest.mark.parametrize("name", EVERY)
+def test_model_that_fails(board: Board, name: str) -> None:
     with (
-        session(board("cortex-m4", extra="return 7;")) as (_, client),
+        session(board(name, extra="return 7;")) as (_, client),
         pytest.raises(VmcuError, match="the model returned the error 7") as e,
     ):
         client.infer(samples(1)[0])
@@ -268,8 +277,9 @@ def test_stack_that_is_too_deep(board: Board, name: str) -> None:
         client.infer(samples(1)[0])
 
 
-def test_write_beside_the_pool(board: Board) -> None:
-    with session(board("cortex-m4", extra=BESIDE)) as (_, client):
+@pytest.mark.parametrize("name", EVERY)
+def test_write_beside_the_pool(board: Board, name: str) -> None:
+    with session(board(name, extra=BESIDE)) as (_, client):
         with pytest.raises(VmcuError, match="the model wrote in front of its pool"):
             client.infer(samples(1)[0])
         assert client.self_test().canaries_broken == 0  # set again for the next run

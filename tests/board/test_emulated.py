@@ -14,7 +14,7 @@ from tiny_project import expected, need, samples, tiny
 from vmcu.board.client import Client
 from vmcu.board.emulated import EmulatedBoard
 from vmcu.board.fault import Fault, explain_fault
-from vmcu.board.firmware import BoardFirmware
+from vmcu.board.firmware import BoardFirmware, needs
 from vmcu.board.flash import flash
 from vmcu.board.frames import MAGIC, Frame, encode
 from vmcu.board.link import open_link
@@ -22,7 +22,7 @@ from vmcu.board.protocol import COUNTERS, Command
 from vmcu.board.session import BoardModel, check_model
 from vmcu.errors import Exit, VmcuError
 from vmcu.run import run
-from vmcu.targets import load_target
+from vmcu.targets import load_target, with_regions
 from vmcu.toolchain import build, find_compiler
 
 Board = Callable[..., BoardFirmware]
@@ -290,11 +290,24 @@ def test_board_that_qemu_has_not(board: Board) -> None:
         EmulatedBoard(load_target("nucleo-f411re"), None)
 
 
+@pytest.mark.parametrize(
+    ("pool", "weights", "region"),
+    [("SDRAM", None, "SDRAM"), ("SRAM1,SDRAM", None, "SDRAM"), (None, "QSPI", "QSPI")],
+)
+def test_memory_that_nobody_sets_up(pool: str | None, weights: str | None, region: str) -> None:
+    """Generated C may go there, vmcu's firmware would take a fault; a board's start table may change that."""
+    target = with_regions(load_target("disco-f746ng"), pool, weights)
+    with pytest.raises(VmcuError, match=f"nothing sets up {region}, which is beside the chip") as e:
+        needs(target)
+    assert e.value.code == Exit.INPUT
+    assert target.firmware is not None
+    needs(replace(target, firmware=replace(target.firmware, external=(region,))))
+    needs(with_regions(load_target("corstone-300"), "DDR4", None))
+
+
 def test_board_without_firmware(board: Board) -> None:
     target = replace(load_target("cortex-m4"), firmware=None, console=None)
     with pytest.raises(
         VmcuError, match=r"vmcu has no firmware for it: its file has no tables \[firmware\] and \[console\]"
     ):
-        from vmcu.board.firmware import needs
-
         needs(target)

@@ -140,11 +140,24 @@ def needs(target: Target) -> tuple[Setup, Console]:
     """What a board's file has to hold for a firmware.
 
     Raises:
-        VmcuError: (INPUT) it does not.
+        VmcuError: (INPUT) it does not, or the user wants a memory that nothing there sets up.
     """
     if target.firmware is None or target.console is None:
         what = "vmcu has no firmware for it: its file has no tables [firmware] and [console]"
         raise fail(what, f"board '{target.name}'", "add them (CONTRIBUTING.md), or choose another board")
+    chosen = {*(target.pool_region or "").split(","), target.weights_region}
+    for region in (*target.ram, *target.flash):
+        if (
+            region.name in chosen
+            and region.kind == "external"
+            and region.name not in target.firmware.external
+        ):
+            what = f"nothing sets up {region.name}, which is beside the chip, before vmcu's firmware uses it"
+            fix = (
+                "let `start` do that and name it in `external` (CONTRIBUTING.md), choose another region, or use the "
+                "generated C in your own firmware"
+            )
+            raise fail(what, f"board '{target.name}'", fix)
     driver = folder("firmware") / "board" / f"console_{target.console.driver}.c"
     if not driver.is_file():
         known = ", ".join(sorted(p.stem.removeprefix("console_") for p in driver.parent.glob("console_*.c")))

@@ -61,7 +61,8 @@ def setup(table: Table) -> Setup:
     steps = _steps(table)
     counter = cast(CycleCounter, table.one_of("counter", get_args(CycleCounter)))
     boot = cast(Boot, table.one_of("boot", get_args(Boot))) if table.has("boot") else None
-    made = Setup(table.above_zero("clock_hz"), counter, steps, boot)
+    external = table.texts("external") if table.has("external") else ()
+    made = Setup(table.above_zero("clock_hz"), counter, steps, boot, external)
     table.end()
     return made
 

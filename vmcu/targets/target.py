@@ -98,6 +98,7 @@ class Setup:
         clock_hz: of the core, after `start`.
         counter: what counts cycles.
         start: clocks, power, pins; in order.
+        external: names of external regions that are usable after `start`; others take the user's own firmware.
         boot: what the chip's boot ROM wants, `firmware/board/boot_<boot>.S`; None: it starts at the vector table.
     """
 
@@ -105,6 +106,7 @@ class Setup:
     counter: CycleCounter
     start: tuple[RegisterStep, ...]
     boot: Boot | None = None
+    external: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

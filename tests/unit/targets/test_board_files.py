@@ -228,6 +228,11 @@ def test_spans_join_neighbours_but_nothing_external(tmp_path: Path) -> None:
             r"\[meter\]: 'high': must be \[address of a word, value",
         ),
         ("0x4000_0028, 0x200]", "0x4000_0028]", r"\[meter\]: 'low': must be a list of 2 numbers"),
+        (
+            'counter = "dwt"',
+            'counter = "dwt"\nexternal = ["SRAM"]',
+            r"'firmware, external': 'SRAM' is no external region",
+        ),
         ('pin = "PA8 (D7)"', "", r"\[meter\]: 'pin': is missing"),
         ("volts = 3.3", "volts =", "mine.toml: is not TOML"),
     ],

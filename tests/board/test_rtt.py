@@ -31,7 +31,7 @@ from vmcu.targets import Region, Target, load_target
 from vmcu.targets.load import read_board
 from vmcu.toolchain import find_compiler
 
-BOARDS = ("nucleo-f411re", "nucleo-f767zi", "raspberry-pi-pico-2")
+BOARDS = ("nucleo-f411re", "nucleo-f767zi", "raspberry-pi-pico-2", "nucleo-l4r5zi", "nrf5340-dk")
 RAM = Region("RAM", 0x2000_0000, 0x4000, 0)
 UP, DOWN = 24, 48
 MPU = (0xE000_ED90, 0xE000_ED94, 0xE000_ED98, 0xE000_ED9C, 0xE000_EDA0, 0xE000_EDC0)

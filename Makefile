@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := gcc gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 
-.PHONY: setup tools demo test test-slow lint calibrate bench bench-kernels bench-models bench-table bench-planner bench-paper bench-cost bench-mutations readme clean
+.PHONY: setup tools demo test test-slow lint calibrate bench bench-kernels bench-models bench-table bench-planner bench-paper bench-cost bench-cycles bench-mutations readme clean
 setup: $(VENV)/ready tools
 
 # Python packages, a Cortex-M compiler (ziglang) and an emulator (unicorn) among them.
@@ -37,7 +37,7 @@ lint: setup
 	$(BIN)/python -m mypy
 
 # Measures everything; each part can be run alone. Exact instruction counts, never times.
-bench: bench-kernels bench-models bench-table bench-planner bench-paper bench-cost bench-mutations
+bench: bench-kernels bench-models bench-table bench-planner bench-paper bench-cost bench-cycles bench-mutations
 
 # Both print what differs from bench/results/*.json, which `python -m bench.kernels --update` renews.
 bench-kernels: setup
@@ -46,7 +46,7 @@ bench-kernels: setup
 bench-models: setup
 	$(BIN)/python -m bench.models_table --compare
 
-bench-table bench-planner bench-paper bench-cost bench-mutations: bench-%: setup
+bench-table bench-planner bench-paper bench-cost bench-cycles bench-mutations: bench-%: setup
 	$(BIN)/python -m bench.$*
 
 # Renews the planner's cost of plain kernels, targets/rates.toml.

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from walk import section, walk
 
 ROOT = Path(__file__).parents[1]
 INDENT = "    "
@@ -47,7 +48,10 @@ def main() -> None:
             shown = "".join(f"{INDENT}{text}\n" if text else "\n" for text in done.stdout.splitlines())
             return f"{INDENT}$ vmcu {found[1]}\n{shown}"
 
-        readme.write_text(COMMAND.sub(run, readme.read_text()))
+        text = COMMAND.sub(run, readme.read_text())
+        with tempfile.TemporaryDirectory() as empty:
+            part = section(text)
+            readme.write_text(text.replace(part, walk(part, Path(empty))))
 
 
 if __name__ == "__main__":

@@ -112,6 +112,14 @@ class Model:
         found = find_compiler(self.compiler)
         return build(compiled.project, self.target, found, workdir=self._work(folder), hooks=hooks)
 
+    def rest_bytes(self) -> int | None:
+        """Of stack and variables, as a build for the emulated core tells; None without a compiler."""
+        if not self._has_compiler():
+            return None
+        project, core = self.compiled.project, load_target(self.target.core)
+        built = build(project, core, find_compiler(self.compiler), workdir=self._work("rest"))
+        return built.ram_bytes - project.pool_bytes
+
     def on_board(self) -> BoardModel:
         """What a board that holds the model is compared with, and how its firmware is built."""
         project, sha256 = self.compiled.project, self.compiled.graph.sha256
@@ -253,6 +261,7 @@ class Model:
             step_instructions=again.step_instructions,
             step_cycles=again.step_cycles,
             step_leaves=again.step_leaves,
+            step_stack_bytes=again.step_stack_bytes,
             profile_cycles=again.profile_cycles,
             profile_leaves=again.profile_leaves,
         )
@@ -389,8 +398,12 @@ def compile(
         compiler=_counted_by(compiler),
         tuning=measure_kernels(graph, chip.core, compiler, wish == "size") if tune else None,
     )
+
+    def rest(one: Compiled) -> int | None:
+        return Model(one, chip, compiler).rest_bytes()
+
     compiled, placed = compile_for(
-        chip, limits, graph, lambda ram, split: plan(ram_bytes=ram, split_bytes=split)
+        chip, limits, graph, lambda ram, split: plan(ram_bytes=ram, split_bytes=split), rest
     )
     chip = placed or chip
     check_fit(compiled, chip, None, limits)

@@ -30,8 +30,8 @@ struct vmcu_board_cost {
     uint64_t ticks;       /* of the counter, from before the call to after it */
     uint32_t stack_bytes; /* painted high water of the callee */
 };
-/* Calls fn(arg), stores its cost and returns its status. */
-int vmcu_board_measure(int (*fn)(void *), void *arg, struct vmcu_board_cost *cost);
+/* Calls fn(arg), stores its cost and returns its status. With `shown` the board's pin for a power meter is high meanwhile. */
+int vmcu_board_measure(int (*fn)(void *), void *arg, struct vmcu_board_cost *cost, uint32_t shown);
 /* Ticks that vmcu_board_measure counts for a function of two instructions, and for 402 of them in a loop. */
 uint64_t vmcu_board_empty_ticks(void);
 uint64_t vmcu_board_loop_ticks(void);

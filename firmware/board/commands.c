@@ -145,7 +145,7 @@ static void answer_run(const uint8_t *payload, uint32_t bytes)
     vmcu_accept();
     vmcu_forget();
     vmcu_hooks_begin(is_profile);
-    status = vmcu_board_measure(is_profile != 0U ? run_profiled : VMCU_APP_RUN, vmcu_board_pool(), &cost);
+    status = vmcu_board_measure(is_profile != 0U ? run_profiled : VMCU_APP_RUN, vmcu_board_pool(), &cost, is_profile == 0U);
     vmcu_hooks_end();
     broken = vmcu_canaries_broken();
     if (broken != 0U) {

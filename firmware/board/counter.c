@@ -178,7 +178,20 @@ uint32_t vmcu_counter_kind(void)
     return kind;
 }
 
-__attribute__((noinline)) int vmcu_board_measure(int (*fn)(void *), void *arg, struct vmcu_board_cost *cost)
+/* The pin for a power meter, where the board's file names one; not for what is no inference. */
+static inline void show(uint32_t shown, uint32_t is_high)
+{
+#ifdef VMCU_METER_HIGH
+    if (shown != 0U) {
+        VMCU_REG(is_high != 0U ? VMCU_METER_HIGH_ADDRESS : VMCU_METER_LOW_ADDRESS) = is_high != 0U ? VMCU_METER_HIGH : VMCU_METER_LOW;
+    }
+#else
+    (void)shown;
+    (void)is_high;
+#endif
+}
+
+__attribute__((noinline)) int vmcu_board_measure(int (*fn)(void *), void *arg, struct vmcu_board_cost *cost, uint32_t shown)
 {
     uint32_t *limit = vmcu_ld_stack_limit;
     uint32_t *frame = (uint32_t *)__builtin_frame_address(0);
@@ -189,9 +202,11 @@ __attribute__((noinline)) int vmcu_board_measure(int (*fn)(void *), void *arg, s
         limit = frame - PAINT_MAX_WORDS;
     }
     vmcu_cpu_paint(limit);
+    show(shown, 1U);
     from = mark_now();
     status = vmcu_cpu_call(fn, arg);
     to = mark_now();
+    show(shown, 0U);
     below = vmcu_cpu_scan(limit);
     cost->ticks = mark_ticks(to) - mark_ticks(from);
     cost->stack_bytes = below > VMCU_CPU_CALL_STACK_BYTES ? below - VMCU_CPU_CALL_STACK_BYTES : 0U;
@@ -206,10 +221,10 @@ void vmcu_counter_open(void)
 {
     struct vmcu_board_cost cost;
     open_counter();
-    (void)vmcu_board_measure(vmcu_cpu_empty, (void *)0, &cost);
-    (void)vmcu_board_measure(vmcu_cpu_empty, (void *)0, &cost); /* again, from a warm cache */
+    (void)vmcu_board_measure(vmcu_cpu_empty, (void *)0, &cost, 0U);
+    (void)vmcu_board_measure(vmcu_cpu_empty, (void *)0, &cost, 0U); /* again, from a warm cache */
     empty_ticks = cost.ticks;
-    (void)vmcu_board_measure(vmcu_cpu_loop, (void *)0, &cost);
+    (void)vmcu_board_measure(vmcu_cpu_loop, (void *)0, &cost, 0U);
     loop_ticks = cost.ticks;
 }
 

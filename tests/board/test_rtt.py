@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,9 +18,11 @@ from tiny_project import expected, need, samples, tiny
 from unicorn_board import UnicornBoard
 
 from vmcu.board.client import Client
-from vmcu.board.firmware import BoardFirmware, build_board, needs
+from vmcu.board.emulated import EmulatedBoard
+from vmcu.board.firmware import BoardFirmware, build_board
 from vmcu.board.link import Link
 from vmcu.board.probes.base import read_image
+from vmcu.board.probes.gdb import GdbConnection, GdbProbe
 from vmcu.board.probes.pyocd import attach
 from vmcu.board.rtt import IDENTITY, RttStream, is_rtt, open_rtt, with_rtt
 from vmcu.board.session import cycles_label, find_port
@@ -28,9 +31,10 @@ from vmcu.targets import Region, Target, load_target
 from vmcu.targets.load import read_board
 from vmcu.toolchain import find_compiler
 
-BOARDS = ("nucleo-f411re", "nucleo-f767zi", "raspberry-pi-pico-2")
+BOARDS = ("nucleo-f411re", "nucleo-f767zi", "raspberry-pi-pico-2", "nucleo-l4r5zi", "nrf5340-dk")
 RAM = Region("RAM", 0x2000_0000, 0x4000, 0)
 UP, DOWN = 24, 48
+MPU = (0xE000_ED90, 0xE000_ED94, 0xE000_ED98, 0xE000_ED9C, 0xE000_EDA0, 0xE000_EDC0)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,21 @@ def test_inferences(firmware: Callable[[str, str], BoardFirmware], name: str, co
     assert client.self_test().canaries_broken == 0
 
 
+def test_pin_for_a_power_meter(firmware: Callable[[str, str], BoardFirmware]) -> None:
+    """High for each plain inference and for nothing else: not for calibrations, nor for a run with busy hooks."""
+    built = firmware("nucleo-f411re", "gcc")
+    meter = built.target.meter
+    assert meter is not None
+    board = running(built)
+    assert board.writes.count((0x4002_0000, 0x1_0000)) == 1, "PA8 is an output"
+    client = client_of(board, built.target)
+    assert meter.high not in board.writes
+    for profile in (False, True, False):
+        client.reset()
+        client.infer(samples(1)[0], profile=profile)
+    assert [w for w in board.writes if w in (meter.high, meter.low)] == [meter.high, meter.low] * 2
+
+
 def test_the_name_is_in_ram_only(firmware: Callable[[str, str], BoardFirmware]) -> None:
     for _, data in read_image(firmware("nucleo-f411re", "gcc").elf).segments:
         assert b"SEGGER RTT" not in data
@@ -152,6 +171,71 @@ def test_uncached_where_there_is_a_data_cache(firmware: Callable[[str, str], Boa
     assert attributes & 1 and 1 << ((attributes >> 1 & 31) + 1) == 1024
     assert attributes >> 16 & 0x3F == 0b001_1_0_0, "TEX 1, S 1, C 0, B 0"
     assert attributes >> 24 & 7 == 3 and attributes >> 28 & 1
+
+
+class Debugger:
+    """Reads and writes memory of QEMU's machine: its server wants the core halted for that."""
+
+    def __init__(self, connection: GdbConnection) -> None:
+        self.connection = connection
+
+    def read(self, address: int, size: int) -> bytes:
+        self._halt()
+        data = b"".join(
+            self.connection._read(address + at, min(1024, size - at)) for at in range(0, size, 1024)
+        )
+        self.go()
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        self._halt()
+        self.connection._command(f"M{address:x},{len(data):x}:{data.hex()}".encode())
+        self.go()
+
+    def close(self) -> None:
+        """The connection is the test's."""
+
+    def go(self) -> None:
+        self.connection._send(b"c")
+
+    def _halt(self) -> None:
+        self.connection._stream.write(b"\x03")
+        assert self.connection._answer(5.0)[:1] in ("S", "T")
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("compiler", ["gcc", "zig"])
+def test_armv8_1_m(tmp_path: Path, compiler: str) -> None:
+    """A Cortex-M55, whose MPU keeps the block out of the cache, with QEMU's debugger as the probe."""
+    need(compiler)
+    target = with_rtt(load_target("cortex-m55"))
+    found = find_compiler(compiler)  # type: ignore[arg-type]
+    built = build_board(tiny(), target, found, workdir=tmp_path, model="5a" * 32)
+    image = read_image(built.elf)
+    with EmulatedBoard(target, None, gdb=True) as emulator:
+        assert emulator.gdb is not None
+        connection = GdbProbe().open(target, f"socket://{emulator.gdb[0]}:{emulator.gdb[1]}")
+        connection.write(image)
+        entry, stack = image.word(image.vectors + 4), image.word(image.vectors)
+        for register, value in ((0x19, 1 << 24), (13, stack), (15, entry & ~1)):
+            connection._command(f"P{register:x}={value.to_bytes(4, 'little').hex()}".encode())
+        memory = Debugger(connection)
+        memory.go()
+        time.sleep(0.5)
+        stream = RttStream(memory, target.ram, "port")
+        client = Client(Link("rtt", stream), ready_seconds=20, answer_seconds=20)
+        client.reset()
+        for i, x in enumerate(samples(20)):
+            assert client.infer(x)[0][0] == expected(x[0], i + 1)
+        assert client.self_test().canaries_broken == 0
+        words = [int.from_bytes(memory.read(at, 4), "little") for at in MPU]
+        connection.close()
+    (_, control, _, base, limit, attributes) = words
+    assert control == 5 and attributes & 0xFF == 0x44, (
+        "on, the default map elsewhere; normal memory, not cached"
+    )
+    assert base == stream.block | 0b11_01_1, "shareable, full access, never executed"
+    assert limit == stream.block + 1024 - 32 | 1
 
 
 # ---- the host's end against memory that nobody vouches for -----------------------------------------------
@@ -254,6 +338,15 @@ def test_no_block() -> None:
     assert e.value.code is Exit.TOOL and "--console rtt" in str(e.value)
 
 
+def test_search_ends_at_the_block() -> None:
+    """Through a probe, all of a chip's RAM takes seconds."""
+    memory, reads = Bytes(), []
+    read = memory.read
+    memory.read = lambda at, size: (reads.append(at), read(at, size))[1]  # type: ignore[method-assign]
+    assert stream_of(memory).block == memory.block
+    assert max(reads) == memory.block
+
+
 def test_the_name_across_two_reads() -> None:
     memory = Bytes()
     memory.put(memory.block, bytes(16))
@@ -310,8 +403,6 @@ def test_ports_and_options(tmp_path: Path) -> None:
     assert is_rtt("rtt") and is_rtt("rtt:066F") and not is_rtt("/dev/rtt")
     assert find_port(with_rtt(board)) == "rtt"
     assert cycles_label(board, types.SimpleNamespace(counter="DWT"), "rtt:066F") == "measured"  # type: ignore[arg-type]
-    with pytest.raises(VmcuError, match="data cache would keep a console in RAM from the debugger"):
-        needs(with_rtt(load_target("cortex-m55")))
     net = small_net().save(tmp_path)
     ran = command("run", net, "--board", "netduinoplus2", "--console", "rtt", "--port", "emulated")
     assert ran.code == Exit.INPUT and "an emulated board talks over its UART" in ran.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +16,7 @@ from tiny_models import small_net
 from tiny_project import need
 
 import vmcu
-from vmcu.batch import random_batch
+from vmcu.batch import Batch, random_batch
 from vmcu.board.emulated import EmulatedBoard
 from vmcu.board.session import (
     EMULATED,
@@ -27,8 +28,15 @@ from vmcu.board.session import (
     run_on_board,
 )
 from vmcu.errors import Exit, VmcuError
+from vmcu.pipeline import load
+from vmcu.quant.reference import Reference
 from vmcu.targets import load_target
 
+DIGITS = Path(__file__).parents[2] / "models" / "mnist_cnn" / "model.onnx"
+BOARDS = (
+    *("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"),
+    *("microbit", "netduinoplus2"),
+)
 pytestmark = pytest.mark.qemu
 
 
@@ -56,10 +64,28 @@ def test_streamed_rows_cross_the_link(
     assert found.cycles is None and found.instructions is not None  # a count, and not called a measurement
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_thousand_inferences_of_a_trained_model(name: str) -> None:
+    """Noise through the committed digits network on every emulated board: each output is the reference's."""
+    made = vmcu.compile(DIGITS, name)
+    batch, wanted = noise()
+    found = run_on_board(made.on_board(), EMULATED, batch.payload(made.compiled.graph))
+    assert found.outputs == wanted and len(wanted) == 1000
+
+
+@cache
+def noise() -> tuple[Batch, tuple[tuple[bytes, ...], ...]]:
+    """A thousand inputs, and what the reference makes of them."""
+    graph = load(DIGITS)
+    batch, reference = random_batch(graph, 1000), Reference(graph.original)
+    (port,) = graph.outputs
+    return batch, tuple((reference.run_tensors(given)[port.tensor].tobytes(),) for given in batch.tensors)
+
+
 def test_profile_adds_up(net: Path) -> None:
     """The steps' ticks are those of the whole, within 1 %."""
-    path = Path(__file__).parents[2] / "models" / "mnist_cnn" / "model.onnx"
-    made = vmcu.compile(path, "cortex-m4")
+    made = vmcu.compile(DIGITS, "cortex-m4")
     batch = random_batch(made.compiled.graph, 1)
     found = run_on_board(made.on_board(), EMULATED, batch.payload(made.compiled.graph), profile=True)
     counted = made.run_batch(batch).instructions

@@ -15,6 +15,7 @@ from test_cycles import CALL, LOOP, SKIP, project
 from tiny_project import need, samples
 
 import vmcu
+from vmcu.batch import random_batch
 from vmcu.picture.profile_page import MARKER
 from vmcu.run import run
 from vmcu.targets import load_target
@@ -87,6 +88,20 @@ def test_stack_of_layers(profile: dict[str, Any]) -> None:
     """The deepest layer and what called it is the whole."""
     deepest = max(layer["stack_bytes"] for layer in profile["layers"])
     assert 0 < deepest <= profile["memory"]["stack_bytes"] <= deepest + 100
+    seen = [layer["stack_seen_bytes"] for layer in profile["layers"]]
+    for used, layer in zip(seen, profile["layers"], strict=True):
+        assert 0 < used <= layer["stack_bytes"]
+    assert deepest - 16 <= max(seen) < profile["memory"]["stack_painted_bytes"]
+    assert profile["stages"][0]["stack_seen_bytes"] == max(seen[:7])
+
+
+def test_stack_of_the_whole_survives_the_look_at_layers() -> None:
+    """Unicorn paints the stack anew for every task; QEMU paints it once."""
+    need("unicorn", "qemu")
+    model = vmcu.compile(MNIST, "cortex-m4")
+    batch = random_batch(model.compiled.graph, 1)
+    seen = [model.run_batch(batch, engine=engine).stack_painted_bytes for engine in ("unicorn", "qemu")]
+    assert seen[0] == seen[1]
 
 
 def test_waiting_for_the_flash(profile: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import kernels, models_table, record
+from bench import cycles, kernels, models_table, record
 from bench.peers import KERNELS, MODELS, RECORD_MEGACYCLES
 from vmcu.pipeline import load
 
@@ -45,6 +45,22 @@ def test_shapes_are_the_peers(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(kernels.SHAPES[name].model().SerializeToString())
     assert load(path).macs == MACS[name]
+
+
+def test_band_of_the_cycle_model() -> None:
+    """From least to most of the ratios, each end of its own; only of what was published with the same kernels."""
+    jobs = [cycles.Job(name, "cortex-m4", "gcc", "tflm", "speed") for name in ("mlperf_kws", "mlperf_ad")]
+    other = cycles.Job(
+        "mlperf_vww", "cortex-m7", "gcc", "tflm", "speed"
+    )  # nothing was published of it with these kernels
+    rates = {}
+    for job, low, high in ((jobs[0], 0.5, 0.8), (jobs[1], 0.75, 1.25)):
+        per = cycles.CMSIS_MEGACYCLES[job.name] * 1e6 / MODELS[job.name]["cortex-m4"].instructions
+        rates[job] = {"instructions": 1, "cycles": low * per, "cycles_uncached": high * per}
+    rates[other] = {"instructions": 1, "cycles": 9, "cycles_uncached": 9}
+    told = cycles.band(rates)
+    assert "0.50 to 0.75 at the lower end of the band, 0.80 to 1.25 at the upper end" in told
+    assert told.endswith("published results are 0.80 to 2.00 times what the model gives.")
 
 
 def test_differences() -> None:

@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 
 from vmcu.board.boot import seal
-from vmcu.board.rtt import DRIVER
 from vmcu.errors import fail
 from vmcu.ir.cproject import CProject
 from vmcu.resources import folder
@@ -141,14 +140,24 @@ def needs(target: Target) -> tuple[Setup, Console]:
     """What a board's file has to hold for a firmware.
 
     Raises:
-        VmcuError: (INPUT) it does not.
+        VmcuError: (INPUT) it does not, or the user wants a memory that nothing there sets up.
     """
     if target.firmware is None or target.console is None:
         what = "vmcu has no firmware for it: its file has no tables [firmware] and [console]"
         raise fail(what, f"board '{target.name}'", "add them (CONTRIBUTING.md), or choose another board")
-    if target.console.driver == DRIVER and target.isa == "armv8.1-m":
-        what = "its data cache would keep a console in RAM from the debugger"
-        raise fail(what, f"board '{target.name}', console rtt", "use its serial line")
+    chosen = {*(target.pool_region or "").split(","), target.weights_region}
+    for region in (*target.ram, *target.flash):
+        if (
+            region.name in chosen
+            and region.kind == "external"
+            and region.name not in target.firmware.external
+        ):
+            what = f"nothing sets up {region.name}, which is beside the chip, before vmcu's firmware uses it"
+            fix = (
+                "let `start` do that and name it in `external` (CONTRIBUTING.md), choose another region, or use the "
+                "generated C in your own firmware"
+            )
+            raise fail(what, f"board '{target.name}'", fix)
     driver = folder("firmware") / "board" / f"console_{target.console.driver}.c"
     if not driver.is_file():
         known = ", ".join(sorted(p.stem.removeprefix("console_") for p in driver.parent.glob("console_*.c")))
@@ -161,7 +170,11 @@ def vmcu_board_header(
     project: CProject, target: Target, setup: Setup, console: Console, compiler: Compiler, model: str
 ) -> str:
     """`vmcu_board.h`: what the firmware must know of board and build."""
-    steps = [f"{{{_START[s.kind]}U, {s.address:#x}U, {s.mask:#x}U, {s.value:#x}U}}" for s in setup.start]
+    meter = target.meter
+    steps = [
+        f"{{{_START[s.kind]}U, {s.address:#x}U, {s.mask:#x}U, {s.value:#x}U}}"
+        for s in (*setup.start, *(meter.start if meter else ()))
+    ]
     macros = {
         "BOARD_NAME": _text(target.name),
         "BOARD_PROJECT": _text(project.name),
@@ -179,6 +192,8 @@ def vmcu_board_header(
         "CONSOLE_CLOCK_HZ": f"{console.clock_hz}U",
         "CONSOLE_BAUD": f"{console.baud}U",
     }
+    for level, write in (("HIGH", meter.high), ("LOW", meter.low)) if meter else ():
+        macros[f"METER_{level}_ADDRESS"], macros[f"METER_{level}"] = (f"{one:#x}U" for one in write)
     lines = [f"#define VMCU_{name} {value}" for name, value in macros.items()]
     return "\n".join(["#include <stdint.h>", *lines]) + "\n"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -139,16 +139,16 @@ class RttStream:
     def _set(self, address: int, value: int) -> None:
         self._memory.write(address, value.to_bytes(4, "little"))
 
-    def _search(self, region: Region) -> list[int]:
-        """Where the name is, at a multiple of 4."""
-        found, tail = [], b""
+    def _search(self, region: Region) -> Iterator[int]:
+        """Where the name is, at a multiple of 4; reads no further than its caller asks."""
+        tail = b""
         for start in range(region.origin, region.end, _CHUNK):
             data = tail + self._memory.read(start, min(_CHUNK, region.end - start))
             base, at = start - len(tail), -1
             while (at := data.find(IDENTITY, at + 1)) >= 0:
-                found += [base + at] if (base + at) % 4 == 0 else []
+                if (base + at) % 4 == 0:
+                    yield base + at
             tail = data[-(len(IDENTITY) - 1) :]
-        return found
 
 
 def with_rtt(target: Target) -> Target:

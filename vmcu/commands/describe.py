@@ -33,6 +33,7 @@ def describe(target: Target) -> dict[str, Any]:
         "console": asdict(target.console) if target.console else None,
         "probe": asdict(probe) if probe else None,
         "power": asdict(power) if power else None,
+        "meter_pin": target.meter.pin if target.meter else None,
         "source": target.source,
     }
 
@@ -102,6 +103,8 @@ def print_target(target: Target) -> None:
         click.echo(f"probe      {', '.join(known + [f'USB {u}' for u in probe.usb])}")
         if chip := probe.chip_id:
             click.echo(f"chip id    {chip.value:#x} in the bits {chip.mask:#x} of {chip.address:#x}")
+    if target.meter:
+        click.echo(f"meter      {target.meter.pin} is high while the model runs")
     if power := target.power:
         click.echo(f"power      {power.run_milliamps:g} mA at {power.volts:g} V ({power.source})")
 

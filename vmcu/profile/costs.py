@@ -32,6 +32,7 @@ class LayerCosts:
         whole_spread: the same of the whole inference.
         hook_cycles: of one call of the hook, already subtracted once per task; None in an emulator, where the
             harness subtracts its instructions itself.
+        stack: per step, the most its function and what that calls were seen to use; None where nobody looked.
         label: what a board's cycles are, in words.
         is_measured: of a board: a chip has certainly counted them, or the reader knows that it has.
     """
@@ -49,6 +50,7 @@ class LayerCosts:
     spread: tuple[Range, ...] | None = None
     whole_spread: Range | None = None
     hook_cycles: float | None = None
+    stack: tuple[int, ...] | None = None
     label: str = "measured"
     is_measured: bool = True
 
@@ -63,7 +65,15 @@ def from_emulator(measured: Measured) -> LayerCosts:
     engine, cycles = f"{run.engine} {run.version}", run.cycles[0] if run.cycles else None
     if run.instructions is not None and run.step_instructions is not None:
         steps = (run.step_instructions, run.step_cycles, run.step_leaves)
-        return LayerCosts("emulator", engine, *steps, run.instructions[0], cycles, has_hooks=False)
+        return LayerCosts(
+            "emulator",
+            engine,
+            *steps,
+            run.instructions[0],
+            cycles,
+            has_hooks=False,
+            stack=run.step_stack_bytes,
+        )
     if run.instructions is None or measured.profile is None:
         raise internal("a profile without counts", engine)
     return LayerCosts(

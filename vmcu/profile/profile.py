@@ -110,6 +110,7 @@ def make_profile(
     ]
     for i, layer in enumerate(layers):
         layer["stack_bytes"] = step_stack[i] if step_stack else None
+        layer["stack_seen_bytes"] = costs.stack[i] if costs.stack else None
         whole = sum(cycles) if cycles else sum(costs.instructions or ())
         part = layer["cycles"] if cycles else layer["instructions"]
         layer["share"] = part / whole if whole and part is not None else None
@@ -204,10 +205,22 @@ def _layer(
 
 
 def _stage(number: int, layers: Sequence[Mapping[str, Any]], first: int, end: int) -> dict[str, Any]:
-    """Sums of a stage: layers whose rows are made in turn."""
-    keys = ("macs", "instructions", "cycles", "share", "read_bytes", "written_bytes", "weights_bytes", "ms")
+    """Sums of a stage, layers whose rows are made in turn; of stack the most."""
+    keys = (
+        *("macs", "instructions", "cycles", "share", "read_bytes", "written_bytes", "weights_bytes"),
+        *("ms", "estimated_microjoules"),
+    )
     sums = {key: _sum([layer[key] for layer in layers]) for key in keys}
-    return {"stage": number, "first_step": first, "end_step": end, **sums}
+    most = {key: _most([layer[key] for layer in layers]) for key in ("stack_bytes", "stack_seen_bytes")}
+    per_mac = _ratio(sums["cycles"], sums["macs"])
+    return {
+        "stage": number,
+        "first_step": first,
+        "end_step": end,
+        **sums,
+        "cycles_per_mac": per_mac,
+        **most,
+    }
 
 
 def _sums(costs: LayerCosts) -> dict[str, Any]:
@@ -245,6 +258,10 @@ def _time_and_energy(cycles: int | None, uncached: int | None, conditions: Condi
 
 def _sum(values: Sequence[Any]) -> Any:
     return None if any(v is None for v in values) else sum(values)
+
+
+def _most(values: Sequence[Any]) -> Any:
+    return None if any(v is None for v in values) else max(values)
 
 
 def _ratio(a: float | None, b: float | None) -> float | None:

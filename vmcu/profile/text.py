@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vmcu.picture.render import shorten
@@ -19,10 +19,21 @@ _HOOKED = (
     "layers come from a build with hooks, the whole from one without: the difference is calls of the hooks, what runs "
     "between layers, and what the compiler does otherwise"
 )
+Column = tuple[str, str, str | None]  # header, key, how a number is written; None: text
+_MOVED: tuple[Column, ...] = (  # the last columns of layers and stages
+    ("share", "share", ".1%"),
+    ("read", "read_bytes", ","),
+    ("written", "written_bytes", ","),
+    ("weights", "weights_bytes", ","),
+    ("stack", "stack_bytes", ","),
+    ("seen", "stack_seen_bytes", ","),
+    ("ms", "ms", ".3f"),
+    ("uJ", "estimated_microjoules", ".1f"),
+)
 CSV_COLUMNS = (
     *("step", "op", "name", "tasks", "macs", "instructions", "cycles", "cycles_uncached", "cycles_per_mac"),
     *("macs_per_cycle", "share", "read_bytes", "written_bytes", "weights_bytes", "stack_bytes", "ms"),
-    "estimated_microjoules",
+    *("estimated_microjoules", "stage", "stack_seen_bytes"),
 )
 CSV_HEADER = ",".join(CSV_COLUMNS)
 """First line of every such file: `vmcu profile --csv` overwrites nothing else."""
@@ -33,8 +44,10 @@ def csv_text(profile: Mapping[str, Any]) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
+    stage_of = {step: s["stage"] for s in profile["stages"] for step in range(s["first_step"], s["end_step"])}
     for layer in profile["layers"]:
-        cells = [layer[key] for key in CSV_COLUMNS]
+        told = {**layer, "stage": stage_of[layer["step"]]}
+        cells = [told[key] for key in CSV_COLUMNS]
         writer.writerow([_formula_free(c) if isinstance(c, str) else _rounded(c) for c in cells])
     return out.getvalue()
 
@@ -50,7 +63,7 @@ def _rounded(value: Any) -> Any:
 
 def layer_table(profile: Mapping[str, Any]) -> tuple[list[str], list[list[object]], list[int]]:
     """Header, rows, and which columns are numbers. A column of which nothing is known is left out."""
-    columns: list[tuple[str, str, str | None]] = [
+    columns: list[Column] = [
         ("step", "step", ""),
         ("operator", "op", None),
         ("node", "name", None),
@@ -59,18 +72,36 @@ def layer_table(profile: Mapping[str, Any]) -> tuple[list[str], list[list[object
         ("cycles", "cycles", ","),
         ("cycles/MAC", "cycles_per_mac", ".2f"),
         ("instr./MAC", "instructions_per_mac", ".2f"),
-        ("share", "share", ".1%"),
-        ("read", "read_bytes", ","),
-        ("written", "written_bytes", ","),
-        ("weights", "weights_bytes", ","),
-        ("stack", "stack_bytes", ","),
-        ("ms", "ms", ".3f"),
+        *_MOVED,
     ]
-    layers = profile["layers"]
-    unknown = {key for _, key, _ in columns if all(layer[key] is None for layer in layers)}
-    dropped = unknown | ({"instructions_per_mac"} if profile["cycles"] is not None else {"cycles_per_mac"})
-    kept = [c for c in columns if c[1] not in dropped]
-    rows = [[_cell(layer[key], form) for _, key, form in kept] for layer in layers]
+    dropped = {"instructions_per_mac"} if profile["cycles"] is not None else {"cycles_per_mac"}
+    return _table([c for c in columns if c[1] not in dropped], profile["layers"])
+
+
+def stage_table(profile: Mapping[str, Any]) -> tuple[list[str], list[list[object]], list[int]]:
+    """The same of the stages."""
+    columns: list[Column] = [
+        ("stage", "stage", ""),
+        ("steps", "steps", None),
+        ("MACs", "macs", ","),
+        ("instructions", "instructions", ","),
+        ("cycles", "cycles", ","),
+        ("cycles/MAC", "cycles_per_mac", ".2f"),
+        *_MOVED,
+    ]
+    stages = [{**s, "steps": _steps(s["first_step"], s["end_step"] - 1)} for s in profile["stages"]]
+    return _table(columns, stages)
+
+
+def _steps(first: int, last: int) -> str:
+    return f"{first} to {last}" if last > first else str(first)
+
+
+def _table(
+    columns: list[Column], lines: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[list[object]], list[int]]:
+    kept = [c for c in columns if any(line[c[1]] is not None for line in lines)]
+    rows = [[_cell(line[key], form) for _, key, form in kept] for line in lines]
     return [c[0] for c in kept], rows, [i for i, c in enumerate(kept) if c[2] is not None]
 
 
@@ -78,25 +109,6 @@ def _cell(value: Any, form: str | None) -> object:
     if form is None:
         return shorten(value, LONGEST_NODE)
     return None if value is None else format(value, form)
-
-
-def stage_table(profile: Mapping[str, Any]) -> tuple[list[str], list[list[object]], list[int]]:
-    """The same of the stages."""
-    rows = [
-        [
-            s["stage"],
-            f"{s['first_step']} to {s['end_step'] - 1}"
-            if s["end_step"] - s["first_step"] > 1
-            else s["first_step"],
-            s["macs"],
-            s["instructions"],
-            s["cycles"],
-            _cell(s["share"], ".1%"),
-            _cell(s["ms"], ".3f"),
-        ]
-        for s in profile["stages"]
-    ]
-    return ["stage", "steps", "MACs", "instructions", "cycles", "share", "ms"], rows, [0, 2, 3, 4, 5, 6]
 
 
 def summary(profile: Mapping[str, Any]) -> list[list[object]]:

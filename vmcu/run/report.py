@@ -30,6 +30,7 @@ class RunReport:
         step_instructions, step_cycles, step_leaves: per step of the first inference of a plain build, from the entry of
             its function to that of the next one's, whatever runs between them included: they add up to the whole.
             None from engines that do not see functions (QEMU).
+        step_stack_bytes: most stack the function and its callees were seen to use; None where `step_instructions` is.
     """
 
     engine: str
@@ -47,3 +48,4 @@ class RunReport:
     step_instructions: tuple[int, ...] | None = None
     step_cycles: tuple[int, ...] | None = None
     step_leaves: tuple[int, ...] | None = None
+    step_stack_bytes: tuple[int, ...] | None = None

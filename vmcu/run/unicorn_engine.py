@@ -99,7 +99,13 @@ def run_unicorn(
         return replace(report, profile_cycles=by_step, profile_leaves=step_leaves)
     if not machine.sees_steps:
         return report
-    return replace(report, step_instructions=tuple(steps), step_cycles=by_step, step_leaves=step_leaves)
+    return replace(
+        report,
+        step_instructions=tuple(steps),
+        step_cycles=by_step,
+        step_leaves=step_leaves,
+        step_stack_bytes=tuple(machine.step_stack.get(i, 0) for i in range(count)),
+    )
 
 
 def _all_known(
@@ -156,6 +162,11 @@ class _Machine:
         self.trace: list[Record] = []
         self.profile: dict[int, int] = {}
         self.step_laps: dict[int, Laps] = {}
+        self.step_stack: dict[int, int] = {}
+        self._running = -1  # step whose stack is looked for
+        self._entered = self._lowest = (
+            self._stack_top
+        )  # the stack pointer of the step that runs; what was found before
 
     def address(self, name: str) -> int:
         return self._symbols[name]
@@ -193,8 +204,8 @@ class _Machine:
     def call(self, name: str, argument: int) -> bytes:
         """Calls a function; its cost, as the payload of a COST record."""
         r = self._registers
-        bottom = self._stack_top - _PAINT_BYTES
-        self._uc.mem_write(bottom, _PAINT.to_bytes(4, "little") * (_PAINT_BYTES // 4))
+        self._paint(self._stack_top - _PAINT_BYTES, self._stack_top)
+        self._running, self._entered, self._lowest = -1, self._stack_top, self._stack_top
         self._uc.reg_write(r.UC_ARM_REG_SP, self._stack_top)
         self._uc.reg_write(r.UC_ARM_REG_R0, argument)
         self._uc.reg_write(r.UC_ARM_REG_LR, self._home | 1)
@@ -205,7 +216,7 @@ class _Machine:
             self._on_hook()
             at = self._go(self._uc.reg_read(r.UC_ARM_REG_LR) & ~1)
         status = int(self._uc.reg_read(r.UC_ARM_REG_R0))
-        cost = struct.pack("<QII", self._counter.instructions - start, self._stack_used(bottom), status)
+        cost = struct.pack("<QII", self._counter.instructions - start, self._stack_used(), status)
         if status:
             raise failure(_MODEL_ERROR, "", "unicorn", None, [Record(COST, 0, 0, cost)])
         return cost
@@ -246,11 +257,13 @@ class _Machine:
             if self._step >= 0:  # else what runs before the first step becomes part of it
                 self._credit(self._step)
             self._step = step
+            self._mark_stack()
 
     def end_step(self) -> None:
         """The inference is over."""
         if self._step >= 0:
             self._credit(self._step)
+            self._note_stack()
             self._step = -1
 
     def _credit(self, step: int) -> None:
@@ -261,8 +274,30 @@ class _Machine:
         self.step_laps[step] = self.step_laps[step] + lap if step in self.step_laps else lap
         self._lap, self._last = self._counter.instructions, laps
 
-    def _stack_used(self, bottom: int) -> int:
-        """Bytes from the lowest changed word up."""
-        words = np.frombuffer(self.read(bottom, _PAINT_BYTES), "<u4")
+    def _mark_stack(self) -> None:
+        """A step's function has been entered: the stack below it is painted anew, after a look at what the last one left."""
+        self._note_stack()
+        pointer = int(self._uc.reg_read(self._registers.UC_ARM_REG_SP))
+        self._paint(self._lowest_changed(), pointer)
+        self._entered, self._running = pointer, self._step
+
+    def _note_stack(self) -> None:
+        lowest = self._lowest_changed()
+        self._lowest = min(self._lowest, lowest)
+        if self._running >= 0:
+            self.step_stack[self._running] = max(
+                self.step_stack.get(self._running, 0), self._entered - lowest
+            )
+
+    def _paint(self, start: int, end: int) -> None:
+        self._uc.mem_write(start, _PAINT.to_bytes(4, "little") * max(0, (end - start) // 4))
+
+    def _lowest_changed(self) -> int:
+        """Address of the lowest word of the stack that is not painted."""
+        words = np.frombuffer(self.read(self._stack_top - _PAINT_BYTES, _PAINT_BYTES), "<u4")
         changed = np.flatnonzero(words != _PAINT)
-        return _PAINT_BYTES - 4 * int(changed[0]) if changed.size else 0
+        return self._stack_top - _PAINT_BYTES + 4 * int(changed[0]) if changed.size else self._stack_top
+
+    def _stack_used(self) -> int:
+        """Bytes from the lowest word that was ever changed up."""
+        return self._stack_top - min(self._lowest, self._lowest_changed())

@@ -95,9 +95,14 @@ def _board(table: Table, name: str, core: Target) -> Target:
         parts.console(table.table("console")) if table.has("console") else None,
         parts.probe(table.table("probe")) if table.has("probe") else None,
         parts.power(table.table("power")) if table.has("power") else None,
+        parts.meter(table.table("meter")) if table.has("meter") else None,
     )
     if all(r.kind == "external" for r in board.ram):
         raise table.error("one region at least must be internal: the stack goes there", "ram")
+    kinds = {r.name: r.kind for r in (*board.ram, *board.flash)}
+    for name in board.firmware.external if board.firmware else ():
+        if kinds.get(name) != "external":
+            raise table.error(f"'{name}' is no external region", "firmware, external")
     table.end()
     _check_console(table, board)
     return board

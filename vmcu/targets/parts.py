@@ -1,4 +1,4 @@
-"""The optional tables of a target file: memory regions, start, console, probe, power."""
+"""The optional tables of a target file: memory regions, start, console, probe, power, meter."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vmcu.targets.target import (
     ChipId,
     Console,
     CycleCounter,
+    Meter,
     Power,
     Probe,
     Region,
@@ -57,12 +58,17 @@ def regions(table: Table, key: str) -> tuple[Region, ...]:
 
 def setup(table: Table) -> Setup:
     """[firmware]."""
-    steps = tuple(_step(table, word, arguments) for word, arguments in table.rows("start"))
+    steps = _steps(table)
     counter = cast(CycleCounter, table.one_of("counter", get_args(CycleCounter)))
     boot = cast(Boot, table.one_of("boot", get_args(Boot))) if table.has("boot") else None
-    made = Setup(table.above_zero("clock_hz"), counter, steps, boot)
+    external = table.texts("external") if table.has("external") else ()
+    made = Setup(table.above_zero("clock_hz"), counter, steps, boot, external)
     table.end()
     return made
+
+
+def _steps(table: Table) -> tuple[RegisterStep, ...]:
+    return tuple(_step(table, word, arguments) for word, arguments in table.rows("start"))
 
 
 def _step(table: Table, word: str, numbers: tuple[int, ...]) -> RegisterStep:
@@ -121,3 +127,17 @@ def power(table: Table) -> Power:
     made = Power(table.decimal("run_milliamps"), table.decimal("volts"), table.text("source"))
     table.end()
     return made
+
+
+def meter(table: Table) -> Meter:
+    """[meter]."""
+    made = Meter(table.text("pin"), _steps(table), _write(table, "high"), _write(table, "low"))
+    table.end()
+    return made
+
+
+def _write(table: Table, key: str) -> tuple[int, int]:
+    address, value = table.numbers(key, 2)
+    if address % 4 or max(address, value) > WORD:
+        raise table.error("must be [address of a word, value]", key)
+    return address, value

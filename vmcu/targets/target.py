@@ -98,6 +98,7 @@ class Setup:
         clock_hz: of the core, after `start`.
         counter: what counts cycles.
         start: clocks, power, pins; in order.
+        external: names of external regions that are usable after `start`; others take the user's own firmware.
         boot: what the chip's boot ROM wants, `firmware/board/boot_<boot>.S`; None: it starts at the vector table.
     """
 
@@ -105,6 +106,7 @@ class Setup:
     counter: CycleCounter
     start: tuple[RegisterStep, ...]
     boot: Boot | None = None
+    external: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,22 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
+class Meter:
+    """A pin that vmcu's own firmware raises while the model runs, for a power meter or an oscilloscope.
+
+    Attributes:
+        pin: the chip's name of it, and the board's.
+        start: what makes it an output; in order, behind `Setup.start`.
+        high, low: address and value of the write that raises and lowers it.
+    """
+
+    pin: str
+    start: tuple[RegisterStep, ...]
+    high: tuple[int, int]
+    low: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A core or a board.
 
@@ -190,6 +208,7 @@ class Target:
         machine: QEMU's name of the very board, with its memory and its console; None: it has only the core.
         firmware, console: of vmcu's own firmware; None: there is none for this board.
         probe, power: None where nothing is known.
+        meter: None: no pin tells when the model runs.
         pool_region, weights_region: where the user wants them, "A,B" for a pool split over two regions; None: vmcu
             chooses (`targets.place`).
     """
@@ -212,6 +231,7 @@ class Target:
     console: Console | None = None
     probe: Probe | None = None
     power: Power | None = None
+    meter: Meter | None = None
     pool_region: str | None = None
     weights_region: str | None = None
 
@@ -242,14 +262,19 @@ class Target:
         return named[first], named[second]
 
     def pairs(self) -> tuple[tuple[Region, Region], ...]:
-        """Pieces of internal RAM that do not touch, each with one that `spans` lists later."""
+        """Pieces of internal RAM over which a pool may be split: no piece of `spans` has both.
+
+        The fastest first, then the same pairs turned round: a small region may hold the pool's beginning and leave the larger one
+        room for stack and variables.
+        """
         spans = self.spans()
-        return tuple(
+        found = [
             (a, b)
             for i, a in enumerate(spans)
             for b in spans[i + 1 :]
-            if a.end < b.origin or b.end < a.origin
-        )
+            if not any(s.origin <= min(a.origin, b.origin) and max(a.end, b.end) <= s.end for s in spans)
+        ]
+        return (*found, *((b, a) for a, b in found))
 
     @property
     def flash_bytes(self) -> int:

@@ -52,6 +52,7 @@ def test_every_target_can_be_shown(target: str) -> None:
     assert out.startswith(f"{target}: {found.description}\n") and found.source in out
     assert ("none of vmcu's own" in out) == (found.firmware is None)
     assert ("power      " in out) == (found.power is not None)
+    assert ("meter      " in out) == (found.meter is not None)
     facts = vmcu("targets", target, "--json").json
     assert facts["name"] == target and facts["machine"] == found.machine
     assert [r["name"] for r in facts["ram"]] == [r.name for r in found.ram]
@@ -187,7 +188,7 @@ def test_the_example_in_contributing_is_a_board(tmp_path: Path) -> None:
     text = indented((ROOT / "CONTRIBUTING.md").read_text(), 'core = "cortex-m7"')
     (tmp_path / "mine.toml").write_text(text)
     board = load_target("mine", [tmp_path])
-    assert board.firmware and board.console and board.probe and board.power and board.machine
+    assert board.firmware and board.console and board.probe and board.power and board.meter and board.machine
     assert {s.kind for s in board.firmware.start} == {"write", "modify", "wait"}
 
 

@@ -24,7 +24,9 @@ def test_csv_reads_back() -> None:
         assert row["name"] == layer["name"] and row["op"] == layer["op"]
         for key in ("macs", "instructions", "cycles", "read_bytes", "written_bytes", "weights_bytes"):
             assert int(row[key]) == layer[key]
-        assert row["stack_bytes"] == ""  # nothing was built
+        assert row["stack_bytes"] == row["stack_seen_bytes"] == ""  # nothing was built
+        stage = profile["stages"][int(row["stage"])]
+        assert stage["first_step"] <= layer["step"] < stage["end_step"]
 
 
 def test_names_are_no_formulas_and_no_lines() -> None:
@@ -50,6 +52,22 @@ def test_columns_of_which_nothing_is_known_are_left_out() -> None:
 def test_stages() -> None:
     header, rows, _ = stage_table(profile_of())
     assert header[:2] == ["stage", "steps"] and rows[0][1] == "0 to 6"
+    profile = profile_of()
+    for told in profile["stages"]:
+        first, end = told["first_step"], told["end_step"]
+        layers = profile["layers"][first:end]
+        for key in (
+            "macs",
+            "cycles",
+            "read_bytes",
+            "written_bytes",
+            "weights_bytes",
+            "ms",
+            "estimated_microjoules",
+        ):
+            assert told[key] == sum(layer[key] for layer in layers)
+    for name in ("read", "written", "weights", "ms", "uJ"):
+        assert rows[0][header.index(name)] is not None
 
 
 def test_estimates_are_called_estimates() -> None:

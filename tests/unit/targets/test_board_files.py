@@ -10,6 +10,7 @@ from vmcu.errors import Exit, VmcuError
 from vmcu.targets import (
     ChipId,
     Console,
+    Meter,
     Power,
     Probe,
     Region,
@@ -90,6 +91,12 @@ chip_id = [0xe004_2000, 0xfff, 0x451]
 run_milliamps = 18.5
 volts = 3.3
 source = "its data sheet, run mode"
+
+[meter]
+pin = "PA8 (D7)"
+start = [["modify", 0x4000_0020, 0x3, 0x1]]
+high = [0x4000_0024, 0x100]
+low = [0x4000_0028, 0x200]
 """
 
 
@@ -133,6 +140,8 @@ def test_every_fact_arrives(tmp_path: Path) -> None:
     usb = ("0483:374b", "0d28:0204")
     assert board.probe == Probe("mine", None, "MINE", "MY_DRIVE", usb, ChipId(0xE0042000, 0xFFF, 0x451))
     assert board.power == Power(18.5, 3.3, "its data sheet, run mode")
+    output = RegisterStep("modify", 0x40000020, 0x3, 0x1)
+    assert board.meter == Meter("PA8 (D7)", (output,), (0x40000024, 0x100), (0x40000028, 0x200))
     core = load_target("cortex-m7")
     assert (board.gcc_flags, board.memory, board.qemu) == (core.gcc_flags, core.memory, core.qemu)
 
@@ -142,7 +151,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     path.write_text(BOARD[: BOARD.index("[firmware]")])
     board = read_board(path)
     assert (board.machine, board.firmware, board.console) == (None, None, None)
-    assert (board.probe, board.power, board.pool_region) == (None, None, None)
+    assert (board.probe, board.power, board.meter, board.pool_region) == (None, None, None, None)
     assert emulated(board) == load_target("cortex-m7")
 
 
@@ -213,6 +222,18 @@ def test_spans_join_neighbours_but_nothing_external(tmp_path: Path) -> None:
             r"\[power\]: 'run_milliamps': must be a number above 0",
         ),
         ("volts = 3.3", "", r"\[power\]: 'volts': is missing"),
+        (
+            "0x4000_0024, 0x100]",
+            "0x4000_0026, 0x100]",
+            r"\[meter\]: 'high': must be \[address of a word, value",
+        ),
+        ("0x4000_0028, 0x200]", "0x4000_0028]", r"\[meter\]: 'low': must be a list of 2 numbers"),
+        (
+            'counter = "dwt"',
+            'counter = "dwt"\nexternal = ["SRAM"]',
+            r"'firmware, external': 'SRAM' is no external region",
+        ),
+        ('pin = "PA8 (D7)"', "", r"\[meter\]: 'pin': is missing"),
         ("volts = 3.3", "volts =", "mine.toml: is not TOML"),
     ],
 )

@@ -110,7 +110,12 @@ def test_pairs_do_not_touch() -> None:
         ("TCM", "FAR"),
         ("SRAM", "FAR"),
         ("FAR", "TCM+SRAM"),
+        ("FAR", "TCM"),
+        ("FAR", "SRAM"),
+        ("TCM+SRAM", "FAR"),
     ]
+    near = Region("NEAR", SRAM.end, 50, 1)
+    assert board(None, None, TCM, SRAM, near).pairs() == ()  # TCM+SRAM+NEAR has all that TCM and NEAR have
 
 
 @pytest.mark.parametrize(

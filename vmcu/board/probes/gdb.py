@@ -4,6 +4,7 @@ it that loading a program takes (GDB manual, appendix E)."""
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -47,6 +48,11 @@ class GdbProbe:
             raise fail(
                 f"does not open: {error}", f"--probe '{uid}'", "is it plugged in, or running?", Exit.TOOL
             ) from None
+        line = getattr(stream, "_socket", None)  # behind pyserial's socket://
+        if (
+            line is not None
+        ):  # each answer is acknowledged, and else the next packet would wait for the other end's delayed ACK
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             return GdbConnection(stream, uid)
         except BaseException:

@@ -6,5 +6,6 @@ printed as assembly and as C.
     common.py       which layers they cover, and their constants
     product.py      weights times a pixel: convolutions and dense layers
     depthwise.py    neighbouring pixels of one channel
+    taps.py         channels of one pixel
     convolution.py  the kernels of whole rows
 """

@@ -28,7 +28,6 @@ from vmcu.kernels.small.common import (
     rescale_thumb1,
     rescale_thumb2,
 )
-from vmcu.kernels.small.tall import tall_kernel
 from vmcu.kernels.small.taps import taps_kernel
 from vmcu.ops.base import ConstArray, Function, Kernel
 from vmcu.ops.columns import Columns
@@ -296,7 +295,8 @@ def depthwise_kernels(
         found = taps_kernel(lean, where, pad_value, uses_row)
         return (found,) if found else ()
 
-    strips = None if x.tiles > 1 or out.tiles > 1 else _strips(scaled, columns, x, out, pad_value)
+    whole = x.tiles == out.tiles == 1
+    strips = _strips(scaled, columns, x, out, pad_value) if whole else None
     found = [k for k in (strips, taps_kernel(scaled, where, pad_value, uses_row)) if k]
     fastest = min(found, key=lambda k: k.instructions or 0, default=None)
     return (replace(fastest, make_leaner=leaner),) if fastest else ()
@@ -306,8 +306,6 @@ def _strips(scaled: Scaled, columns: Columns, x: Tensor, out: Tensor, pad_value:
     """The kernel that goes strip by strip, on rows that are whole."""
     scale = scaled.scale
     m, kh, kw = scaled.weights.shape
-    if kw == x.cols == out.cols == 1:
-        return tall_kernel(scaled, kh, pad_value)
 
     def cut(start: int, pixels: int) -> Strip:
         first = start * columns.stride - columns.pad

@@ -1,7 +1,7 @@
 """Depthwise convolutions on small cores, pixel by pixel: blocks of channels, the taps where they lie.
 
-The caller lists the taps of a pixel, padding included, so tiles and dilations need nothing here, and one text serves all windows. Eight
-channels share what a tap costs beside its products. If their number is no multiple of eight, the last block begins earlier and
+The caller lists the taps of a pixel, padding included, so tiles and dilations need nothing here, and one text serves all windows. Where
+windows, rows and outputs are one column wide (1-D convolutions) the rows are that list. Eight channels share what a tap costs beside its products. If their number is no multiple of eight, the last block begins earlier and
 computes some channels again.
 """
 
@@ -31,7 +31,7 @@ PER_TAP, PER_CALL, PER_ROW = 9, 24, 20  # instructions of the C around the routi
 
 
 def taps_kernel(scaled: Scaled, where: Mapping[str, object], pad_value: int, uses_row: bool) -> Kernel | None:
-    """A depthwise convolution, weights (channels, rows, columns); None where there are too many taps.
+    """A depthwise convolution, weights (channels, rows, columns); None where there are too many taps for the stack.
 
     Args:
         where: the columns a pixel reads (`Columns.context`).
@@ -39,7 +39,9 @@ def taps_kernel(scaled: Scaled, where: Mapping[str, object], pad_value: int, use
     """
     m, kh, kw = scaled.weights.shape
     count, scale = kh * kw, scaled.scale
-    if count > MOST_TAPS:
+    cols = int(str(where["out_cols"]))
+    listed = not (kw == where["in_cols"] == cols == 1)
+    if listed and count > MOST_TAPS:
         return None
     block = min(BLOCK, m)
     full = m // block
@@ -52,7 +54,6 @@ def taps_kernel(scaled: Scaled, where: Mapping[str, object], pad_value: int, use
         words = full * block_words(scale, block, packed=False)
         calls.append({"from": m - block, "weights": end, "words": words, "end": end + block * count})
         work += taps(scale, block, 1, count).instructions + PER_CALL
-    cols = int(str(where["out_cols"]))
     return Kernel(
         "taps_small",
         {
@@ -61,6 +62,7 @@ def taps_kernel(scaled: Scaled, where: Mapping[str, object], pad_value: int, use
             "channels": m,
             "kernel_h": kh,
             "taps": count,
+            "listed": listed,
             "calls": calls,
             "more": [scaled.given] if scale.compact else [],
         },
@@ -72,7 +74,7 @@ def taps_kernel(scaled: Scaled, where: Mapping[str, object], pad_value: int, use
         pad_pixel=bool(where["padded_cols"]),
         uses_row=uses_row,
         functions={"filter": routine.function},
-        instructions=PER_ROW + cols * (work + PER_TAP * count),
+        instructions=PER_ROW + cols * (work + PER_TAP * count * listed),
     )
 
 

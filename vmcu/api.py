@@ -369,7 +369,7 @@ def compile(
         dead_channels: leave out channels that have no influence on the outputs; never changes a result.
         compiler: "auto", "gcc" or "zig".
         ram_bytes, flash_bytes: limits below the target's own. RAM is pool, stack and variables: where a compiler
-            is at hand, plans are built here to know the stack.
+            is at hand, plans are built here to know the stack. Kernels are chosen to fit the flash; "speed" uses all of it.
         tune: measure every kernel of every layer in the emulator and choose by that, not by estimates.
         target_path: folders with .toml files of your own boards.
         pool_region: RAM for the pool, a name of the target's regions, or two with a comma between, over which it is split;
@@ -397,6 +397,7 @@ def compile(
         core=chip.core,
         compiler=_counted_by(compiler),
         tuning=measure_kernels(graph, chip.core, compiler, wish == "size") if tune else None,
+        flash_bytes=flash_bytes,
     )
 
     def rest(one: Compiled) -> int | None:

@@ -93,6 +93,7 @@ def compile_graph(
     allow_recompute: float = 1.0,
     tuning: Tuning | None = None,
     split_bytes: int = 0,
+    flash_bytes: int | None = None,
 ) -> Compiled:
     """Plans, checks and generates.
 
@@ -108,12 +109,13 @@ def compile_graph(
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's.
         tuning: measured instructions of kernels.
         split_bytes: where a pool that is larger is split into two arrays; 0: it is one.
+        flash_bytes: that there are; see `list_candidates`.
 
     Raises:
         VmcuError: (BUG) the independent checker rejects the plan: no C is generated.
     """
     wanted = stream_outputs(stream_inputs(replace(graph, tuning=tuning), streamed), streamed_outputs)
-    candidates = list_candidates(wanted, core, allow_recompute, optimise, compiler, split_bytes)
+    candidates = list_candidates(wanted, core, allow_recompute, optimise, compiler, split_bytes, flash_bytes)
     limit = None if ram_bytes is None else ram_bytes - STACK_ALLOWANCE_BYTES
     return compile_choice(
         Choice(optimise, choose(candidates, optimise, limit), candidates, allow_recompute), name

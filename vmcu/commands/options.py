@@ -214,7 +214,12 @@ def one_target(target: str | None, board: str | None, port: str | None, engine: 
 def planning_options(function: F) -> F:
     """Everything that shapes the plan."""
     for option in (
-        click.option("--flash", "flash_bytes", type=Size(), help="Flash limit, e.g. 512K."),
+        click.option(
+            "--flash",
+            "flash_bytes",
+            type=Size(),
+            help="Flash limit, e.g. 512K: kernels are chosen to fit it (speed: to fill it).",
+        ),
         click.option(
             "--ram", "ram_bytes", type=Size(), help="RAM budget for pool, stack and variables, e.g. 64K."
         ),

@@ -17,7 +17,7 @@ from vmcu.errors import internal
 from vmcu.ir.quantized import QuantizedGraph
 from vmcu.memory.plan import MemoryPlan, is_easily_placed, lower_bound, make_plan
 from vmcu.planning.cost import DEFAULT_COMPILER, DEFAULT_CORE, estimate, executed_macs
-from vmcu.planning.flash import LIMIT_BYTES, SMALL_BYTES, within_flash
+from vmcu.planning.flash import LIMIT_BYTES, SMALL_BYTES, estimate_flash, room_in_flash, within_flash
 from vmcu.planning.kernels import kernel_choices
 from vmcu.planning.stripping import is_stripped, recomputed, stripped
 from vmcu.planning.tiling import tiled
@@ -40,7 +40,7 @@ BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to
 SLOWER_FOR_FLASH: Mapping[Optimise, tuple[float, float]] = {
     "ram": (1.25, 1.1),
     "balanced": (1.25, 1.1),
-    "speed": (1.03, 1.03),
+    "speed": (1.15, 1.03),
     "size": (inf, inf),
 }
 """Instructions that leaner kernels may take where flash exceeds the usual limit, as a multiple: to keep it, and where it is
@@ -87,6 +87,7 @@ class Candidate:
         schedule: the order of tasks.
         core, compiler: whose instructions are estimated.
         split_bytes: of the first of two arrays that the pool may take; 0: it is one.
+        flash_bytes: that code and tables were to keep within.
     """
 
     name: str
@@ -94,6 +95,12 @@ class Candidate:
     core: str = DEFAULT_CORE
     compiler: str = DEFAULT_COMPILER
     split_bytes: int = 0
+    flash_bytes: int = LIMIT_BYTES
+
+    @cached_property
+    def exceeds_flash(self) -> bool:
+        """Do code and tables take more, as estimated?"""
+        return estimate_flash(self.schedule) > self.flash_bytes
 
     @cached_property
     def instructions(self) -> int:
@@ -159,11 +166,11 @@ def list_candidates(
     optimise: Optimise = "ram",
     compiler: str = DEFAULT_COMPILER,
     split_bytes: int = 0,
+    flash_bytes: int | None = None,
 ) -> tuple[Candidate, ...]:
     """Every schedule of every generator, each with several choices of kernels, none of them placed.
 
-    Code and tables are kept within `flash.LIMIT_BYTES`, for "size" `SMALL_BYTES`; for "speed" only as far as that costs few
-    instructions.
+    Code and tables are kept within `flash.LIMIT_BYTES`, for "size" `SMALL_BYTES`, as far as that is worth the instructions.
 
     Args:
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's; at 1 nothing is
@@ -171,16 +178,22 @@ def list_candidates(
         optimise: the wish; "size": only kernels that take least flash.
         compiler: "gcc" or "zig", whose instructions are estimated.
         split_bytes: of the first of two arrays that the pool may take; 0: it is one.
+        flash_bytes: that there are, weights and all. If they leave less, so much is the limit, whatever it costs; for "speed" so
+            much is the limit in any case.
     """
     graph = replace(graph, isa=load_target(core).isa, compact=optimise == "size")
     slower, otherwise = SLOWER_FOR_FLASH[optimise]
     limit = SMALL_BYTES if optimise == "size" else LIMIT_BYTES
+    if flash_bytes is not None and optimise != "size":
+        room = room_in_flash(graph, flash_bytes)
+        if room < limit or optimise == "speed":
+            limit, slower = room, inf
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:
         made = list(generator(graph, listed, allow_recompute))
         found += [
-            Candidate(name, within_flash(one, slower, limit, otherwise), core, compiler, split_bytes)
+            Candidate(name, within_flash(one, slower, limit, otherwise), core, compiler, split_bytes, limit)
             for schedule in made
             for one in kernel_choices(schedule)
         ]
@@ -195,8 +208,8 @@ def choose(
 
     Args:
         optimise: "ram": the smallest pool, between equals the fewest estimated instructions; up to 1 % more where that saves
-            ten times the share of those. "speed": the fewest estimated instructions, between equals the smallest lower
-            bound. "balanced": the smallest pool among those with at most `BALANCED` times the estimated instructions that
+            ten times the share of those. "speed": of those that keep their flash, if any do, the fewest estimated instructions,
+            between equals the smallest lower bound. "balanced": the smallest pool among those with at most `BALANCED` times the estimated instructions that
             "speed" would take. "size": as "ram"; it is `list_candidates` that has compact kernels only.
         pool_limit_bytes: largest pool that fits.
     """
@@ -215,7 +228,7 @@ def choose(
 
 
 def _fastest(candidates: Iterable[Candidate], limit: int | None) -> Candidate | None:
-    for candidate in sorted(candidates, key=lambda c: (c.instructions, c.bound_bytes)):
+    for candidate in sorted(candidates, key=lambda c: (c.exceeds_flash, c.instructions, c.bound_bytes)):
         if limit is None or (candidate.bound_bytes <= limit and candidate.pool_bytes <= limit):
             return candidate
     return None

@@ -1,4 +1,4 @@
-"""Runs the `$ vmcu ...` lines of README.md and puts what they print below them: `make readme`.
+"""Runs the `$ vmcu ...` lines of README.md and puts what they print below them, and figures into its tables: `make readme`.
 
 What is shown in part (there is a line "...") stays, and so does what needs a model that is not in this folder or in
 ../shared/models.
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from readme_tables import with_tables
 from walk import section, walk
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +49,7 @@ def main() -> None:
             shown = "".join(f"{INDENT}{text}\n" if text else "\n" for text in done.stdout.splitlines())
             return f"{INDENT}$ vmcu {found[1]}\n{shown}"
 
-        text = COMMAND.sub(run, readme.read_text())
+        text = with_tables(COMMAND.sub(run, readme.read_text()))
         with tempfile.TemporaryDirectory() as empty:
             part = section(text)
             readme.write_text(text.replace(part, walk(part, Path(empty))))

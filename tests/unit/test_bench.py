@@ -9,6 +9,7 @@ import pytest
 
 from bench import cycles, kernels, models_table, record
 from bench.peers import KERNELS, MODELS, RECORD_MEGACYCLES
+from docs.readme_tables import ROOT, with_tables
 from vmcu.pipeline import load
 
 # Of the shapes that CMSIS-NN's kernels were measured with; taps on padding count.
@@ -126,3 +127,10 @@ def test_a_model_is_measured() -> None:
     assert key == "mlperf_ad cortex-m4 zig tflm ram"
     assert row["exact"] and row["macs"] == 264_192 < row["instructions"]
     assert f"{MODELS['mlperf_ad']['cortex-m4'].instructions:,}" in models_table.table({key: row})
+
+
+def test_tables_of_readme_are_the_kept_results() -> None:
+    """`make readme` after `bench.models_table --update`."""
+    text = (ROOT / "README.md").read_text()
+    assert with_tables(text) == text
+    assert with_tables(text.replace("| 27,576 | 582,846 |", "| 1 | 2 |")) == text

@@ -44,7 +44,7 @@ AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "depthwise_mve": (310, 220),
     "sum_mve": (150, 100),
     "average_pool_mve": (280, 200),
-    "product_small": (250, 165),
+    "product_small": (265, 165),
     "taps_small": (340, 230),
     "depthwise_small": (220, 150),
     "add_small": (105, 90),

@@ -187,7 +187,7 @@ def list_candidates(
     if flash_bytes is not None and optimise != "size":
         room = room_in_flash(graph, flash_bytes)
         if room < limit or optimise == "speed":
-            limit, slower = room, inf
+            limit, slower, otherwise = room, inf, inf
     listed: list[Schedule] = []
     found: list[Candidate] = []
     for name, generator in GENERATORS:

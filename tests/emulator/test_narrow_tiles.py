@@ -29,8 +29,8 @@ WANTED: dict[str, tuple[Callable[[Kernel], bool], int]] = {
     "bytes": (lambda k: k.template == "narrow_dsp" and not k.context["widened"], 26),
     "joined, one": (lambda k: bool(k.context.get("joined")) and not k.context["two"], 40),
     "joined, two": (lambda k: bool(k.context.get("joined") and k.context["two"]), 30),
-    "by columns, one": (lambda k: bool(k.context.get("by_columns")) and not k.context["two"], 18),
-    "by columns, two": (lambda k: bool(k.context.get("by_columns") and k.context["two"]), 18),
+    "listed, one": (lambda k: bool(k.context.get("listed")) and not k.context["two"], 18),
+    "listed, two": (lambda k: bool(k.context.get("listed") and k.context["two"]), 18),
 }
 """What is asked of a kernel, and how many of the layers have one at least."""
 

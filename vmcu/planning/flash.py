@@ -32,7 +32,7 @@ AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "window_dsp plain two": (460, 260),  # no window reaches beyond the row, two pixels at a time
     "window_dsp plain": (260, 145),
     "window_dsp joined": (680, 300),  # tiles put side by side
-    "window_dsp columns": (560, 230),  # all pixels of a tile listed
+    "window_dsp listed": (560, 230),  # all pixels of a tile listed
     "slide_dsp": (220, 165),
     "narrow_dsp": (600, 220),
     "pixel_dsp": (280, 210),
@@ -215,8 +215,8 @@ def _around_bytes(kernel: Kernel, small_c: bool) -> int:
     name = kernel.template
     if kernel.context.get("joined"):
         name += " joined"
-    elif kernel.context.get("by_columns"):
-        name += " columns"
+    elif kernel.context.get("listed"):
+        name += " listed"
     elif kernel.context.get("apart") is False:
         name += " plain two" if kernel.context["two"] else " plain"
     return AROUND_BYTES.get(name, OTHER_AROUND_BYTES)[small_c]

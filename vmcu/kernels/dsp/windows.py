@@ -35,7 +35,10 @@ from vmcu.quant.requantise import Requant
 MOST_STACKED = 64  # bytes of a window that is copied to the stack
 PER_RUN, PER_PIXEL, PER_ROW, PER_BYTE = 4, 16, 60, 3  # instructions of the C around the routines
 PER_PIECE, PER_LINE = 3, 6  # the same where tiles are joined
-PER_POINTER = 4  # the same where all pixels of a tile are listed
+PER_POINTER, PER_LISTED = (
+    4,
+    3,
+)  # the same where all pixels of a tile are listed, and per tap that is looked up there
 PER_TILE = 5  # instructions of the step for a pointer that it looks up
 MOST_GROUPS = 4  # of outputs for which tiles are joined: each is a text of its own
 MOST_POINTERS = 24  # to pixels, on the stack
@@ -105,24 +108,21 @@ def _kernels(
         bool(where["padded_cols"]),
         where["tiles"] != 1 or where["dilation"] != 1,
     )
-    by_columns = (
+    listed = (
         int(str(where["tiles"])) > 1
         and where["dilation"] == 1
         and channels % WORD == 0
         and not (uses_row or shape.padded)
         and kh * ((shape.out_cols - 1) * stride + kw) <= MOST_POINTERS
     )
-    runs = weights.reshape(m, kh, -1)
-    if by_columns:
-        runs = weights.transpose(0, 2, 1, 3).reshape(m, kw, -1)
-    length = max(runs.shape[2], WORD)
-    order = [i if i < runs.shape[2] else -1 for i in run_order(length)]
-    product = make_product(weights, scaled, runs.shape[1] * len(order), unrolled)
-    runs = np.pad(runs, ((0, 0), (0, 0), (0, length - runs.shape[2])))
+    length = max(shape.run, WORD)
+    order = [i if i < shape.run else -1 for i in run_order(length)]
+    product = make_product(weights, scaled, kh * len(order), unrolled)
+    runs = np.pad(weights.reshape(m, kh, -1), ((0, 0), (0, 0), (0, length - shape.run)))
     constants = (ConstArray("weights", partial(pack_runs, runs, order, scaled, product), "weights"),)
     context = {
         **where,
-        "by_columns": by_columns,
+        "listed": listed,
         "out_channels": m,
         "channels": channels,
         **blocks_of(product, m),
@@ -176,8 +176,8 @@ def _window_kernel(
     part = length % WORD
     short = shape.run < WORD and not joined  # a word would reach beyond the last pixel
     if joined:
-        reached = joined.columns + -(-joined.slack // channels)
-        shape = replace(shape, in_cols=reached, padded=False, scattered=False)
+        line_cols = joined.columns + -(-joined.slack // channels)
+        shape = replace(shape, in_cols=line_cols, padded=False, scattered=False)
     apart = shape.padded or shape.scattered or short
     # Taps are runs of their own only where they are whole words; otherwise the window is copied.
     by_taps = channels % WORD == 0
@@ -209,15 +209,20 @@ def _window_kernel(
         inner, edge = (single(product, words, part, r).instructions for r in (kh, apart_runs))
         product_work = 0
         functions = {"single": single(product, words, part).function}
-    pointers = ((columns - 1) * shape.stride + kw) * kh if context["by_columns"] else 0
-    if not pointers:
+    reached = (columns - 1) * shape.stride + kw if context["listed"] else 0
+    start = int(str(context["start"]))
+    if reached:  # those within a tile are runs of whole rows
+        offsets = [(start + col * shape.stride) % shape.in_cols for col in range(columns)]
+        edges = sum(offset + kw > shape.in_cols for offset in offsets)
+        edge += PER_LISTED * kh * kw
+    else:
         edge += (PER_RUN + PER_BYTE * channels if copies else PER_RUN) * kh * kw
     parts = int(str(context["tiles_out"])) if uses_row else 1  # of a row whose ends alone are edges
     apart_pixels = min(edges, -(-(kw - 1) // shape.stride) / parts) if parts > 1 else edges
     work = (
         PER_ROW
         + PER_TILE * kh * (int(str(context["tiles"])) - 1)
-        + PER_POINTER * pointers
+        + PER_POINTER * kh * reached
         + product_work
         + columns * PER_PIXEL
         + round(apart_pixels * edge)
@@ -253,11 +258,13 @@ def _window_kernel(
         }
     more = {
         **lines,
-        "pointers": pointers,
-        "columns_read": pointers // kh,
-        "column_step": shape.stride * kh,
-        "first_tile": int(str(context["start"])) // shape.in_cols if pointers else 0,
-        "first_at": int(str(context["start"])) % shape.in_cols * channels if pointers else 0,
+        "columns_read": reached,
+        "first_tile": start // shape.in_cols if reached else 0,
+        "first_at": start % shape.in_cols * channels if reached else 0,
+        "within": f"(col * {shape.stride} + {start % shape.in_cols}) % {shape.in_cols} <= {shape.in_cols - kw}"
+        if reached and 1 < kw <= shape.in_cols and edges < columns
+        else "",
+        "column_step": shape.stride,
         "tile_bytes": shape.in_cols * channels,
         "joined": joined is not None,
         "abreast": pairs > 0,

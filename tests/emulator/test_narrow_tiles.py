@@ -80,7 +80,7 @@ NUMERICS = pytest.mark.parametrize("numerics", get_args(Numerics))
 
 
 @WHAT
-@NUMERICS
+@pytest.mark.parametrize("numerics", ["tflm", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_host(what: str, numerics: Numerics, tmp_path: Path) -> None:
     made, _ = compiled(what, numerics)
     given = extreme_batch(made.graph, np.random.default_rng(3))

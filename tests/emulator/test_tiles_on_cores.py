@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mutations import Case, case
+from shared_models import NEEDS_SHARED, path_of
 from tiny_project import need
 
 from vmcu.batch import random_batch
@@ -17,8 +18,12 @@ from vmcu.codegen.project import make_project
 from vmcu.errors import Exit, VmcuError
 from vmcu.memory.check import check
 from vmcu.memory.tables import Tables
+from vmcu.pipeline import compile_schedule, load
 from vmcu.quant.reference import Reference
 from vmcu.run import RunReport, run
+from vmcu.schedule.schedule import streamed
+from vmcu.schedule.stream_inputs import ALL_INPUTS, stream_inputs
+from vmcu.schedule.tiles import copy_streamed, tile_columns
 from vmcu.targets import load_target
 from vmcu.toolchain import Firmware, build, build_host, find_compiler
 
@@ -57,6 +62,17 @@ def test_cores(core: str, tmp_path: Path) -> None:
     for report in reports:
         check_answers(report)
     assert reports[0].instructions == reports[1].instructions
+
+
+@NEEDS_SHARED
+def test_loops_in_loops_that_may_end_early(tmp_path: Path) -> None:
+    """Rows come from the caller, who may fail, and tiles repeat within rows: compilers take what stands in front of such loops."""
+    need("gcc")
+    graph = copy_streamed(stream_inputs(load(path_of("person_detect")), [ALL_INPUTS]))
+    graph = tile_columns(replace(graph, isa="armv7e-m"), list(graph.tensors), 12)
+    project = compile_schedule(streamed(graph)[0], "net").project
+    assert project.files["net.c"].count("if (caller->status != 0) {\n                        break;") > 10
+    build(project, load_target("cortex-m4"), find_compiler("gcc"), workdir=tmp_path)
 
 
 def run_tagged(tables: Tables, folder: Path) -> RunReport:

@@ -26,6 +26,7 @@ from vmcu.resources import folder
 
 POOL_ALIGN = 4
 MANY_POINTERS = 16  # that a step lists in loops which stay loops
+MANY_IN_ROW = 3  # of them, in a row of a window: then the loop within stays one, too
 RUNTIME: Mapping[Isa, tuple[str, ...]] = {
     "c": ("vmcu_math.h",),
     "armv6-m": ("vmcu_math.h", "vmcu_dsp.h", "vmcu_small.h"),
@@ -102,6 +103,7 @@ class _Printer:
             "parameter": ", struct vmcu_caller *caller",
             "argument": ", caller",
             "unless_failed": " && caller->status == 0",
+            "failed": "caller->status != 0",
             "run": "run_rows(pool, ...)" if _callbacks(inputs, outputs) else "run(pool)",
         }
         ports = [
@@ -492,6 +494,7 @@ def _patch(read: ReadTable, rows: int) -> dict[str, object]:
         "x": x,
         "kernel": read.kernel,
         "many": read.kernel * read.count > MANY_POINTERS,
+        "wide": read.kernel * read.count > MANY_POINTERS and read.count > MANY_IN_ROW,
         "dilation": read.dilation,
         "count": read.count,
         "outside": inside,

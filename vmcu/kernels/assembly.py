@@ -467,10 +467,11 @@ class Program:
 
 
 def _parts(lines: Sequence[str], syntax: Sequence[str]) -> list[list[str]]:
-    """The lines in pieces that a string of C99 can hold, cut outside repetitions."""
+    """The lines in pieces that a string of C99 can hold, cut outside repetitions, and not behind an IT."""
     units: list[list[str]] = []
     for line in lines:
-        if units and units[-1][0].startswith(".rept") and units[-1][-1] != ".endr":
+        repeats = units and units[-1][0].startswith(".rept") and units[-1][-1] != ".endr"
+        if repeats or (units and units[-1][-1].startswith("it ")):
             units[-1].append(line)
         else:
             units.append([line])

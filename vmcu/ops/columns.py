@@ -52,7 +52,8 @@ class Columns:
 
         Keys: first: C expression of the first column that pixel `col` of the output reads, and pixel: of
         where the tap (ky, kx) lies, in terms of its column `x`, or of `tile[kx]` and `at[kx]` where
-        `tiles` > 1; start: the column that pixel 0 reads first, unless the tile decides; padded_cols: x has to be compared with 0 and in_cols; tile_cols: of an input tile.
+        `tiles` > 1; start: the column that pixel 0 reads first, unless the tile decides; padded_cols: x has to be compared with 0 and in_cols; tile_cols: of an input tile; tiles_out: of
+        an output row.
         """
         both = x.tiles == out.tiles > 1
         left, right = self._neighbours(x, out) if both else (0, 0)
@@ -79,6 +80,7 @@ class Columns:
             "dilation": self.dilation,
             "padded_cols": padded,
             "tiles": tiles,
+            "tiles_out": out.tiles,
             "tile_cols": x.segment_cols,
         }
 

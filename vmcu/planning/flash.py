@@ -31,11 +31,15 @@ AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "window_dsp": (780, 500),
     "window_dsp plain two": (460, 260),  # no window reaches beyond the row, two pixels at a time
     "window_dsp plain": (260, 145),
+    "window_dsp joined": (680, 300),  # tiles put side by side
+    "window_dsp listed": (560, 230),  # all pixels of a tile listed
     "slide_dsp": (220, 165),
+    "narrow_dsp": (600, 220),
     "pixel_dsp": (280, 210),
     "sum_dsp": (170, 140),
     "planes_dsp": (390, 215),
     "vector_dsp": (90, 80),
+    "accumulate_dsp": (140, 110),
     "taps_dsp": (670, 300),
     "pixels_mve": (255, 150),
     "windows_mve": (450, 330),
@@ -223,7 +227,11 @@ class _Sizes:
 
 def _around_bytes(kernel: Kernel, small_c: bool) -> int:
     name = kernel.template
-    if kernel.context.get("apart") is False:
+    if kernel.context.get("joined"):
+        name += " joined"
+    elif kernel.context.get("listed"):
+        name += " listed"
+    elif kernel.context.get("apart") is False:
         name += " plain two" if kernel.context["two"] else " plain"
     return AROUND_BYTES.get(name, OTHER_AROUND_BYTES)[small_c]
 

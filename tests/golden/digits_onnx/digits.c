@@ -206,235 +206,415 @@ static void matmul_1_1(
 static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
     int32_t pixel;
+    const int8_t *lines[3];
+    int8_t copy[24];
     for (pixel = 0; pixel < 2; pixel += 1) {
         int8_t *to[1];
         int32_t which;
+        if (pixel == 0) {
+            int8_t *line = copy;
+            int32_t y;
+            for (y = 0; y < 3; y++) {
+                memcpy(line + 0, in[y * 3 + 0] + 2, 2);
+                memcpy(line + 2, in[y * 3 + 1] + 0, 4);
+                memcpy(line + 6, in[y * 3 + 2] + 0, 2);
+                lines[y] = line;
+                line += 8;
+            }
+        }
         for (which = 0; which < 1; which++) {
             int32_t ky, count = 3, bytes = 4;
             const int8_t *runs[3];
-            int8_t copy[18];
             int32_t col = pixel + which;
-            int32_t first = col + 1;
+            int32_t first = col;
             to[which] = out + col * 4;
-            if (0) {
-                for (ky = 0; ky < 3; ky++) {
-                    runs[ky] = in[ky] + first * 2;
-                }
-            } else {
-                int32_t kx;
-                int8_t *window = copy;
-                int32_t tile[3], at[3];
-                for (kx = 0; kx < 3; kx++) {
-                    at[kx] = first + kx * 1;
-                    tile[kx] = 0;
-                    while (at[kx] >= 2) {
-                        at[kx] -= 2;
-                        tile[kx]++;
-                    }
-                }
-                for (ky = 0; ky < 3; ky++) {
-                    for (kx = 0; kx < 3; kx++) {
-                        const int8_t *tap = in[ky * 3 + tile[kx]] + at[kx] * 2;
-                        memcpy(window + kx * 2, tap, 2);
-                    }
-                    runs[ky] = window;
-                    window += 6;
-                }
-                count = 3;
-                bytes = 4;
+            for (ky = 0; ky < 3; ky++) {
+                runs[ky] = lines[ky] + first * 2;
             }
             matmul_1_1(runs, weights, to[0], runs + count, bytes, weights + 33);
         }
     }
 }
 
-/* A 3x3 filter along a row, stride 1, 2 outputs from 3 x 2 columns of 4, channel by channel. */
+/* Four channels at a time of 2 outputs, 3x3 taps, stride 1, 4 bytes apart. */
 #if defined(VMCU_THUMB2_DSP)
-VMCU_NAKED static void slide_1(
-    const int8_t *const *in_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED,
-    const int32_t *weightss_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED,
-    int32_t bias_ VMCU_UNUSED, int32_t multiplier_ VMCU_UNUSED, int32_t add_ VMCU_UNUSED,
-    const int8_t *stop_ VMCU_UNUSED, int32_t channel_ VMCU_UNUSED)
+VMCU_NAKED static void filter_narrow_1(
+    const int8_t *p0_ VMCU_UNUSED, const int8_t *p1_ VMCU_UNUSED, const int8_t *p2_ VMCU_UNUSED,
+    const int8_t *p3_ VMCU_UNUSED, const int8_t *p4_ VMCU_UNUSED, const int8_t *p5_ VMCU_UNUSED,
+    const int8_t *p6_ VMCU_UNUSED, const int8_t *p7_ VMCU_UNUSED, const int8_t *p8_ VMCU_UNUSED,
+    const int8_t *p9_ VMCU_UNUSED, const int8_t *p10_ VMCU_UNUSED, const int8_t *p11_ VMCU_UNUSED,
+    const int32_t *weightss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED, int32_t channel_ VMCU_UNUSED,
+    const int32_t *weights_ends_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
-        "ldr r3, [sp, #4]\n"
-        "ldr r12, [sp, #8]\n"
+        "ldr r12, [sp, #84]\n"
+        "ldr lr, [sp, #92]\n"
         "1:\n"
-        "ldm r12!, {r4, r5}\n"
-        "str r4, [sp, #52]\n"
-        "str r5, [sp, #56]\n"
-        "ldm r12!, {r7, r8, r9, r10, r11}\n"
-        "str r12, [sp, #8]\n"
-        "ldr r12, [sp, #0]\n"
-        "ldr lr, [sp, #68]\n"
-        "ldr r0, [r12]\n"
-        "add r0, r0, lr\n"
-        "ldr r1, [r12, #12]\n"
-        "add r1, r1, lr\n"
-        "ldr r2, [r12, #24]\n"
-        "add r2, r2, lr\n"
-        "ldrsb r12, [r0, #4]\n"
-        "ldrsb lr, [r1, #4]\n"
-        "pkhbt r12, r12, lr, lsl #16\n"
-        "ldrsb lr, [r2, #4]\n"
-        "ldr r4, [sp, #52]\n"
-        "smlad r4, r12, r7, r4\n"
-        "smlabb r4, lr, r10, r4\n"
-        "ldr r12, [sp, #0]\n"
-        "ldr lr, [sp, #68]\n"
-        "ldr r0, [r12, #4]\n"
-        "add r0, r0, lr\n"
-        "ldr r1, [r12, #16]\n"
-        "add r1, r1, lr\n"
-        "ldr r2, [r12, #28]\n"
-        "add r2, r2, lr\n"
-        "ldrsb r12, [r0], #4\n"
-        "ldrsb lr, [r1], #4\n"
-        "pkhbt r12, r12, lr, lsl #16\n"
-        "ldrsb lr, [r2], #4\n"
-        "ldr r5, [sp, #52]\n"
-        "smlad r4, r12, r8, r4\n"
-        "smlabt r4, lr, r10, r4\n"
-        "smlad r5, r12, r7, r5\n"
-        "smlabb r5, lr, r10, r5\n"
-        "ldrsb r12, [r0], #4\n"
-        "ldrsb lr, [r1], #4\n"
-        "pkhbt r12, r12, lr, lsl #16\n"
-        "ldrsb lr, [r2], #4\n"
-        "smlad r4, r12, r9, r4\n"
-        "smlabt r4, lr, r11, r4\n"
-        "smlad r5, r12, r8, r5\n"
-        "smlabt r5, lr, r10, r5\n"
-        "ldrd r12, lr, [sp, #56]\n"
-        "smmla r4, r4, r12, lr\n"
+        "ldrd r2, r3, [r12]\n"
+        "ldrd r4, r5, [r12, #8]\n"
+        "ldrd r6, r7, [r12]\n"
+        "ldrd r8, r9, [r12, #8]\n"
+        "ldr r10, [sp, #0]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "ldrd r0, r1, [r12, #16]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #4]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "ldrd r0, r1, [r12, #24]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #8]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "ldrd r0, r1, [r12, #32]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #12]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "ldr r10, [sp, #52]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "ldrd r0, r1, [r12, #40]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #56]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "ldrd r0, r1, [r12, #48]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #60]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "ldrd r0, r1, [r12, #56]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #64]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "ldr r10, [sp, #68]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "ldrd r0, r1, [r12, #64]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #72]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "ldrd r0, r1, [r12, #72]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #76]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "ldrd r0, r1, [r12, #80]\n"
+        "smlabb r2, r10, r0, r2\n"
+        "smlabb r3, r11, r1, r3\n"
+        "smlatt r4, r10, r0, r4\n"
+        "smlatt r5, r11, r1, r5\n"
+        "ldr r10, [sp, #80]\n"
+        "ldr r10, [r10, lr]\n"
+        "sxtb16 r11, r10, ror #8\n"
+        "sxtb16 r10, r10\n"
+        "smlabb r6, r10, r0, r6\n"
+        "smlabb r7, r11, r1, r7\n"
+        "smlatt r8, r10, r0, r8\n"
+        "smlatt r9, r11, r1, r9\n"
+        "add r12, r12, #88\n"
+        "ldr r10, [sp, #88]\n"
+        "add r10, r10, lr\n"
+        "ldr r1, [r12], #4\n"
+        "ldr r0, [r12], #4\n"
+        "smmla r2, r2, r0, r1\n"
+        "ssat r2, #8, r2, asr #5\n"
+        "strb r2, [r10]\n"
+        "smmla r6, r6, r0, r1\n"
+        "ssat r6, #8, r6, asr #5\n"
+        "strb r6, [r10, #4]\n"
+        "ldr r0, [r12], #4\n"
+        "smmla r3, r3, r0, r1\n"
+        "ssat r3, #8, r3, asr #5\n"
+        "strb r3, [r10, #1]\n"
+        "smmla r7, r7, r0, r1\n"
+        "ssat r7, #8, r7, asr #5\n"
+        "strb r7, [r10, #5]\n"
+        "ldr r0, [r12], #4\n"
+        "smmla r4, r4, r0, r1\n"
         "ssat r4, #8, r4, asr #5\n"
-        "strb r4, [r3], #4\n"
-        "ldr r12, [sp, #0]\n"
-        "ldr lr, [sp, #68]\n"
-        "ldr r0, [r12, #8]\n"
-        "add r0, r0, lr\n"
-        "ldr r1, [r12, #20]\n"
-        "add r1, r1, lr\n"
-        "ldr r2, [r12, #32]\n"
-        "add r2, r2, lr\n"
-        "ldrsb r12, [r0], #4\n"
-        "ldrsb lr, [r1], #4\n"
-        "pkhbt r12, r12, lr, lsl #16\n"
-        "ldrsb lr, [r2], #4\n"
-        "smlad r5, r12, r9, r5\n"
-        "smlabt r5, lr, r11, r5\n"
-        "ldrd r12, lr, [sp, #56]\n"
-        "smmla r5, r5, r12, lr\n"
+        "strb r4, [r10, #2]\n"
+        "smmla r8, r8, r0, r1\n"
+        "ssat r8, #8, r8, asr #5\n"
+        "strb r8, [r10, #6]\n"
+        "ldr r0, [r12], #4\n"
+        "smmla r5, r5, r0, r1\n"
         "ssat r5, #8, r5, asr #5\n"
-        "strb r5, [r3], #4\n"
-        "sub r3, r3, #7\n"
-        "ldr lr, [sp, #68]\n"
-        "add lr, lr, #1\n"
-        "str lr, [sp, #68]\n"
-        "ldr r12, [sp, #8]\n"
-        "ldr lr, [sp, #12]\n"
-        "cmp r12, lr\n"
+        "strb r5, [r10, #3]\n"
+        "smmla r9, r9, r0, r1\n"
+        "ssat r9, #8, r9, asr #5\n"
+        "strb r9, [r10, #7]\n"
+        "add lr, lr, #4\n"
+        "ldr r0, [sp, #96]\n"
+        "cmp r12, r0\n"
         "bne 1b\n"
         "add sp, #16\n"
         "pop {r4-r11, pc}\n"
     );
 }
 #else
-static void slide_1(
-    const int8_t *const *in_, int8_t *out_, const int32_t *weightss_, const int32_t *weights_ends_,
-    int32_t bias_, int32_t multiplier_, int32_t add_, const int8_t *stop_, int32_t channel_)
+static void filter_narrow_1(
+    const int8_t *p0_, const int8_t *p1_, const int8_t *p2_, const int8_t *p3_, const int8_t *p4_,
+    const int8_t *p5_, const int8_t *p6_, const int8_t *p7_, const int8_t *p8_, const int8_t *p9_,
+    const int8_t *p10_, const int8_t *p11_, const int32_t *weightss_, int8_t *out_,
+    int32_t channel_, const int32_t *weights_ends_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
-    int32_t acc0, acc1, k0, k1, k2, k3, k4, channel;
-    int32_t a, b, m, plus;
-    const int8_t *x0, *x1, *x2, *w;
+    int32_t acc0_0, acc0_1, acc0_2, acc0_3, acc1_0, acc1_1, acc1_2, acc1_3;
+    int32_t index, a, b, k, n, m, add;
+    const int8_t *w, *x;
     int8_t *to;
-    const int8_t *const *table;
-    (void)stop_;
-    to = out_;
     w = weights_;
+    index = channel_;
     do {
-        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); w += 8;
-        bias_ = acc0;
-        multiplier_ = acc1;
-        k0 = vmcu_load(w); k1 = vmcu_load(w + 4); k2 = vmcu_load(w + 8); k3 = vmcu_load(w + 12); k4 = vmcu_load(w + 16); w += 20;
-        weights_ = w;
-        table = in_;
-        channel = channel_;
-        x0 = table[0];
-        x0 += channel;
-        x1 = table[3];
-        x1 += channel;
-        x2 = table[6];
-        x2 += channel;
-        a = x0[4];
-        b = x1[4];
-        a = vmcu_lows(a, b);
-        b = x2[4];
-        acc0 = bias_;
-        acc0 = vmcu_smlad(a, k0, acc0);
-        acc0 = vmcu_smlabb(b, k3, acc0);
-        table = in_;
-        channel = channel_;
-        x0 = table[1];
-        x0 += channel;
-        x1 = table[4];
-        x1 += channel;
-        x2 = table[7];
-        x2 += channel;
-        a = *x0; x0 += 4;
-        b = *x1; x1 += 4;
-        a = vmcu_lows(a, b);
-        b = *x2; x2 += 4;
-        acc1 = bias_;
-        acc0 = vmcu_smlad(a, k1, acc0);
-        acc0 = vmcu_smlabt(b, k3, acc0);
-        acc1 = vmcu_smlad(a, k0, acc1);
-        acc1 = vmcu_smlabb(b, k3, acc1);
-        a = *x0; x0 += 4;
-        b = *x1; x1 += 4;
-        a = vmcu_lows(a, b);
-        b = *x2; x2 += 4;
-        acc0 = vmcu_smlad(a, k2, acc0);
-        acc0 = vmcu_smlabt(b, k4, acc0);
-        acc1 = vmcu_smlad(a, k1, acc1);
-        acc1 = vmcu_smlabt(b, k3, acc1);
-        m = multiplier_; plus = add_;
-        acc0 = vmcu_smmla(acc0, m, plus);
-        acc0 = vmcu_ssat8(acc0, 5);
-        vmcu_store_byte(to, acc0); to += 4;
-        table = in_;
-        channel = channel_;
-        x0 = table[2];
-        x0 += channel;
-        x1 = table[5];
-        x1 += channel;
-        x2 = table[8];
-        x2 += channel;
-        a = *x0; x0 += 4;
-        b = *x1; x1 += 4;
-        a = vmcu_lows(a, b);
-        b = *x2; x2 += 4;
-        acc1 = vmcu_smlad(a, k2, acc1);
-        acc1 = vmcu_smlabt(b, k4, acc1);
-        m = multiplier_; plus = add_;
-        acc1 = vmcu_smmla(acc1, m, plus);
-        acc1 = vmcu_ssat8(acc1, 5);
-        vmcu_store_byte(to, acc1); to += 4;
-        to -= 7;
-        channel = channel_;
-        channel = vmcu_add(channel, 1);
-        channel_ = channel;
-        w = weights_;
+        acc0_0 = vmcu_load(w); acc0_1 = vmcu_load(w + 4);
+        acc0_2 = vmcu_load(w + 8); acc0_3 = vmcu_load(w + 12);
+        acc1_0 = vmcu_load(w); acc1_1 = vmcu_load(w + 4);
+        acc1_2 = vmcu_load(w + 8); acc1_3 = vmcu_load(w + 12);
+        x = p0_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        k = vmcu_load(w + 16); n = vmcu_load(w + 20);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p1_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        k = vmcu_load(w + 24); n = vmcu_load(w + 28);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p2_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        k = vmcu_load(w + 32); n = vmcu_load(w + 36);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p3_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        x = p4_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        k = vmcu_load(w + 40); n = vmcu_load(w + 44);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p5_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        k = vmcu_load(w + 48); n = vmcu_load(w + 52);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p6_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        k = vmcu_load(w + 56); n = vmcu_load(w + 60);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p7_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        x = p8_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        k = vmcu_load(w + 64); n = vmcu_load(w + 68);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p9_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        k = vmcu_load(w + 72); n = vmcu_load(w + 76);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p10_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        k = vmcu_load(w + 80); n = vmcu_load(w + 84);
+        acc0_0 = vmcu_smlabb(a, k, acc0_0);
+        acc0_1 = vmcu_smlabb(b, n, acc0_1);
+        acc0_2 = vmcu_smlatt(a, k, acc0_2);
+        acc0_3 = vmcu_smlatt(b, n, acc0_3);
+        x = p11_;
+        a = vmcu_load(x + index);
+        b = vmcu_sxtb16(a, 8);
+        a = vmcu_sxtb16(a, 0);
+        acc1_0 = vmcu_smlabb(a, k, acc1_0);
+        acc1_1 = vmcu_smlabb(b, n, acc1_1);
+        acc1_2 = vmcu_smlatt(a, k, acc1_2);
+        acc1_3 = vmcu_smlatt(b, n, acc1_3);
+        w += 88;
+        to = out_;
+        to += index;
+        add = vmcu_load(w); w += 4;
+        m = vmcu_load(w); w += 4;
+        acc0_0 = vmcu_smmla(acc0_0, m, add);
+        acc0_0 = vmcu_ssat8(acc0_0, 5);
+        vmcu_store_byte(to, acc0_0);
+        acc1_0 = vmcu_smmla(acc1_0, m, add);
+        acc1_0 = vmcu_ssat8(acc1_0, 5);
+        vmcu_store_byte(to + 4, acc1_0);
+        m = vmcu_load(w); w += 4;
+        acc0_1 = vmcu_smmla(acc0_1, m, add);
+        acc0_1 = vmcu_ssat8(acc0_1, 5);
+        vmcu_store_byte(to + 1, acc0_1);
+        acc1_1 = vmcu_smmla(acc1_1, m, add);
+        acc1_1 = vmcu_ssat8(acc1_1, 5);
+        vmcu_store_byte(to + 5, acc1_1);
+        m = vmcu_load(w); w += 4;
+        acc0_2 = vmcu_smmla(acc0_2, m, add);
+        acc0_2 = vmcu_ssat8(acc0_2, 5);
+        vmcu_store_byte(to + 2, acc0_2);
+        acc1_2 = vmcu_smmla(acc1_2, m, add);
+        acc1_2 = vmcu_ssat8(acc1_2, 5);
+        vmcu_store_byte(to + 6, acc1_2);
+        m = vmcu_load(w); w += 4;
+        acc0_3 = vmcu_smmla(acc0_3, m, add);
+        acc0_3 = vmcu_ssat8(acc0_3, 5);
+        vmcu_store_byte(to + 3, acc0_3);
+        acc1_3 = vmcu_smmla(acc1_3, m, add);
+        acc1_3 = vmcu_ssat8(acc1_3, 5);
+        vmcu_store_byte(to + 7, acc1_3);
+        index = vmcu_add(index, 4);
     } while (w != weights_end_);
 }
 #endif
 
-static void slide_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
+static void narrow_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
-    slide_1(in, out, weights, weights + 28, 0, 0, 112, out, 0);
+    filter_narrow_1(
+        in[0] + 4, in[1] + 0, in[1] + 4, in[2] + 0, in[3] + 4, in[4] + 0, in[4] + 4, in[5] + 0, in[6] + 4, in[7] + 0, in[7] + 4, in[8] + 0,
+        weights, out + 0, 0, weights + 27);
 }
 
 /* Two rows, scaled and added in 32 bits, shifted by 20. */
@@ -800,7 +980,7 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
                 }
             }
         }
-        slide_dsp_1(in, out, s1_weights);
+        narrow_dsp_1(in, out, s1_weights);
         VMCU_DONE(1U, row, out, 8U);
     }
 }

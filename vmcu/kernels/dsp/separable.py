@@ -20,6 +20,7 @@ from vmcu.kernels.dsp.depthwise import (
     pack_taps,
     tap_words,
 )
+from vmcu.kernels.dsp.narrow import Narrow, filter_narrow, pack_narrow
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.kernels.dsp.sliding import KERNEL, Slide, pack_slide, pack_slide_bytes, slide
 from vmcu.ops.base import ConstArray, Kernel
@@ -27,6 +28,9 @@ from vmcu.quant.requantise import Requant
 
 MOST_PACKED_TAPS = 59  # from a multiplier to its starting value, as far as LDR reaches back
 PER_GROUP, PER_TAP, PER_PIXEL, PER_ROW = 20, 8, 30, 20  # instructions of the C around the routines
+PER_POINTER, PER_CALL = 3, 10  # the same of `narrow.py`
+PER_TILE = 5  # instructions of the step for a pointer that it looks up
+MOST_NARROW = 4  # columns: each pair is a text of its own
 
 
 def depthwise_kernels(
@@ -65,6 +69,8 @@ def depthwise_kernels(
         if uses_row or where["dilation"] != 1:
             return []
         found = [*_sliding(weights, scaled, where, stride, pad_value)]
+        if narrow:
+            found += _narrow(weights, scaled, where, stride, pad_value, not scaled.rescale.compact)
         if where["tiles"] == 1:
             found += _planes(weights, scaled, where, stride, pad, pad_value)
         return sorted(found, key=_cost)
@@ -73,6 +79,8 @@ def depthwise_kernels(
     def leaner() -> tuple[Kernel, ...]:
         packed = make_scaled(weights, bias, requant, compact=True) or fast
         lean = offered(packed) if packed.rescale.compact and narrow else []
+        if narrow and not uses_row:
+            lean += _narrow(weights, fast, where, stride, pad_value, False)
         near = packed if kh * kw <= MOST_PACKED_TAPS else fast
         return (*lean, _taps(weights, near, *arguments, short=True)) if narrow else ()
 
@@ -127,6 +135,7 @@ def _taps(
         uses_row=uses_row,
         functions={"filter_taps": one_by_one.function},
         instructions=PER_ROW
+        + PER_TILE * kh * (int(str(where["tiles"])) - 1)
         + out_cols * (one_by_one.instructions * len(starts) // whole + PER_PIXEL + PER_TAP * taps),
     )
 
@@ -209,6 +218,67 @@ def _sliding(
         (ConstArray("weights", pack, "weights"),),
         pad_value=pad_value,
         functions={"slide": routine.function},
-        instructions=PER_ROW + routine.instructions,
+        instructions=PER_ROW + PER_TILE * kh * (tiles - 1) + routine.instructions,
     )
     return (kernel,)
+
+
+def _narrow(
+    weights: NDArray[np.integer[Any]],
+    scaled: Scaled,
+    where: Mapping[str, object],
+    stride: int,
+    pad_value: int,
+    widened: bool,
+) -> tuple[Kernel, ...]:
+    """The kernel of narrow tiles (`narrow.py`).
+
+    Args:
+        widened: weights are kept as halfwords.
+    """
+    channels, kh, kw = weights.shape
+    start, tiles, tile_cols, out_cols = (
+        int(str(where[k])) for k in ("start", "tiles", "tile_cols", "out_cols")
+    )
+    if tiles == 1 or out_cols > MOST_NARROW or where["padded_cols"] or where["dilation"] != 1:
+        return ()
+    groups, part = channels // LANES, channels % LANES
+    starts = [*range(0, channels - LANES + 1, LANES), *([channels - LANES] if part else [])]
+    calls, functions, work = [], {}, PER_ROW + PER_TILE * kh * (tiles - 1)
+    for first in range(0, out_cols, 2):
+        outputs = min(2, out_cols - first)
+        g = Narrow(kh, kw, stride, outputs, channels, widened, scaled.rescale)
+        if not g.usable:
+            return ()
+        routine, word = filter_narrow(g, groups), f"filter_{outputs}"
+        functions[word] = routine.function
+        columns = range(start + first * stride, start + first * stride + g.columns)
+        pixels = [
+            f"in[{ky * tiles + column // tile_cols}] + {column % tile_cols * channels}"
+            for ky in range(kh)
+            for column in columns
+        ]
+        calls.append({"word": word, "pixels": pixels, "out": first * channels})
+        once = routine.instructions + PER_POINTER * g.pointers + PER_CALL
+        work += once + (filter_narrow(g, 1).instructions + PER_POINTER * g.pointers + PER_CALL if part else 0)
+    context = {
+        "calls": calls,
+        "widened": widened,
+        "words": groups * g.words,
+        "all_words": (groups + 1) * g.words,
+        "part": part,
+        "last_channel": channels - LANES,
+        "packed": scaled.rescale.packed,
+        "addend": scaled.addend,
+    }
+    pack = pack_narrow if widened else pack_taps
+    return (
+        Kernel(
+            "narrow_dsp",
+            context,
+            (ConstArray("weights", partial(pack, weights.reshape(channels, -1), scaled, starts), "weights"),),
+            pad_value=pad_value,
+            functions=functions,
+            instructions=work,
+        ),
+    )

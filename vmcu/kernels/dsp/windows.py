@@ -7,7 +7,7 @@ reaches beyond the row, or over tiles, its taps are runs of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from math import gcd
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.gather import gather, gather_pair, gather_windows, run_order
+from vmcu.kernels.dsp.joined import Joined, Shape, join
 from vmcu.kernels.dsp.matmul import DIRECT_STRIDE_LIMIT, pair, single
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.kernels.dsp.weights import (
@@ -32,41 +33,16 @@ from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
 MOST_STACKED = 64  # bytes of a window that is copied to the stack
-PER_RUN, PER_PIXEL, PER_ROW, PER_BYTE = 7, 24, 60, 3  # instructions of the C around the routines
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Where the pixels of a row read.
-
-    Attributes:
-        kernel_h, kernel_w, channels: of the window.
-        stride: of columns.
-        in_cols, out_cols: of the row.
-        padded: windows may reach beyond the row.
-        scattered: the taps of a row are never one run (tiles, dilation).
-    """
-
-    kernel_h: int
-    kernel_w: int
-    channels: int
-    stride: int
-    in_cols: int
-    out_cols: int
-    padded: bool
-    scattered: bool
-
-    @property
-    def run(self) -> int:
-        """Bytes of a window in one row."""
-        return self.kernel_w * self.channels
-
-    @property
-    def edges(self) -> int:
-        """Pixels whose window is not taken in runs of whole rows, about."""
-        if self.scattered:
-            return self.out_cols
-        return min(-(-(self.kernel_w - 1) // self.stride), self.out_cols) if self.padded else 0
+PER_RUN, PER_PIXEL, PER_ROW, PER_BYTE = 4, 16, 60, 3  # instructions of the C around the routines
+PER_PIECE, PER_LINE = 3, 6  # the same where tiles are joined
+PER_POINTER, PER_LISTED = (
+    4,
+    3,
+)  # the same where all pixels of a tile are listed, and per tap that is looked up there
+PER_TILE = 5  # instructions of the step for a pointer that it looks up
+MOST_GROUPS = 4  # of outputs for which tiles are joined: each is a text of its own
+MOST_POINTERS = 24  # to pixels, on the stack
+MANY_LINES = 3  # that are joined in a loop which stays one
 
 
 def window_kernels(
@@ -132,6 +108,13 @@ def _kernels(
         bool(where["padded_cols"]),
         where["tiles"] != 1 or where["dilation"] != 1,
     )
+    listed = (
+        int(str(where["tiles"])) > 1
+        and where["dilation"] == 1
+        and channels % WORD == 0
+        and not (uses_row or shape.padded)
+        and kh * ((shape.out_cols - 1) * stride + kw) <= MOST_POINTERS
+    )
     length = max(shape.run, WORD)
     order = [i if i < shape.run else -1 for i in run_order(length)]
     product = make_product(weights, scaled, kh * len(order), unrolled)
@@ -139,6 +122,7 @@ def _kernels(
     constants = (ConstArray("weights", partial(pack_runs, runs, order, scaled, product), "weights"),)
     context = {
         **where,
+        "listed": listed,
         "out_channels": m,
         "channels": channels,
         **blocks_of(product, m),
@@ -153,10 +137,20 @@ def _kernels(
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
         return _pixel_kernels(shape, product, context, constants, pad_value, uses_row)
-    both = (
-        _window_kernel(shape, product, context, constants, pad_value, uses_row, two) for two in (True, False)
-    )
-    return tuple(both)
+    groups = [
+        n for n in {1, 2, shape.out_cols} if n <= shape.out_cols and -(-shape.out_cols // n) <= MOST_GROUPS
+    ]
+    joined = [one for n in sorted(groups) if not uses_row and (one := join(shape, where, n))]
+    found = [
+        _window_kernel(shape, product, context, constants, pad_value, uses_row, two, lines)
+        for two in (True, False)
+        for lines in (*joined, None)
+        if not (two and lines and lines.outputs == 1)
+    ]
+    if joined:
+        found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
+        found = [k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i])]
+    return tuple(found)
 
 
 def _window_kernel(
@@ -167,25 +161,31 @@ def _window_kernel(
     pad_value: int,
     uses_row: bool,
     two: bool,
+    joined: Joined | None = None,
 ) -> Kernel:
     """Any window.
 
-    Scratch holds the halfwords of two pixels, then a window that has to be copied first, unless it is small.
+    Scratch holds the halfwords of two pixels, then a window that has to be copied first, or tiles that are joined, unless that is small.
 
     Args:
         two: pixels at a time, gathered; else one, read where it lies.
+        joined: the tiles are joined first, and windows read from them as from a row.
     """
     kh, kw, channels = shape.kernel_h, shape.kernel_w, shape.channels
     length = max(shape.run, WORD)
     part = length % WORD
-    apart = shape.padded or shape.scattered or shape.run < WORD  # a word would reach beyond the last pixel
+    short = shape.run < WORD and not joined  # a word would reach beyond the last pixel
+    if joined:
+        line_cols = joined.columns + -(-joined.slack // channels)
+        shape = replace(shape, in_cols=line_cols, padded=False, scattered=False)
+    apart = shape.padded or shape.scattered or short
     # Taps are runs of their own only where they are whole words; otherwise the window is copied.
     by_taps = channels % WORD == 0
     copies = apart and not by_taps
     words = gcd(length, channels) // WORD if by_taps else length // WORD
     halfwords = 4 * product.depth if two else 0
     columns, odd = shape.out_cols, two and shape.out_cols % 2 == 1
-    edges = columns if shape.scattered else min(shape.edges + (shape.run < WORD), columns)
+    edges = columns if shape.scattered else min(shape.edges + short, columns)
     apart_runs = kh * kw if by_taps else kh
     # The last column from which a window lies in the row as a whole, and the pairs of windows that do; one more text.
     farthest = (shape.in_cols * channels - length) // channels
@@ -209,13 +209,24 @@ def _window_kernel(
         inner, edge = (single(product, words, part, r).instructions for r in (kh, apart_runs))
         product_work = 0
         functions = {"single": single(product, words, part).function}
-    edge += (PER_RUN + PER_BYTE * channels if copies else PER_RUN) * kh * kw
+    reached = (columns - 1) * shape.stride + kw if context["listed"] else 0
+    start = int(str(context["start"]))
+    if reached:  # those within a tile are runs of whole rows
+        offsets = [(start + col * shape.stride) % shape.in_cols for col in range(columns)]
+        edges = sum(offset + kw > shape.in_cols for offset in offsets)
+        edge += PER_LISTED * kh * kw
+    else:
+        edge += (PER_RUN + PER_BYTE * channels if copies else PER_RUN) * kh * kw
+    parts = int(str(context["tiles_out"])) if uses_row else 1  # of a row whose ends alone are edges
+    apart_pixels = min(edges, -(-(kw - 1) // shape.stride) / parts) if parts > 1 else edges
     work = (
         PER_ROW
+        + PER_TILE * kh * (int(str(context["tiles"])) - 1)
+        + PER_POINTER * kh * reached
         + product_work
         + columns * PER_PIXEL
-        + edges * edge
-        + (columns - edges - 2 * pairs) * (inner + PER_RUN * kh)
+        + round(apart_pixels * edge)
+        + round(columns - apart_pixels - 2 * pairs) * (inner + PER_RUN * kh)
     )
     if pairs > 0:
         whole_step = unrolled(length // WORD)
@@ -223,7 +234,39 @@ def _window_kernel(
         functions["gather_2"] = abreast.function()
         work += pairs * abreast.count({"run": kh, "word": kh * (length // WORD) // whole_step})
     work += PER_PIXEL * columns if context["part"] else 0
+    lines: dict[str, object] = {"rows": "in", "groups": []}
+    if joined:
+        pieces = sum(len(group) for group in joined.groups)
+        work += kh * (PER_PIECE * pieces + PER_LINE * len(joined.groups))
+        col = "col" if joined.outputs == columns else f"(col % {joined.outputs})"
+        first = col if shape.stride == 1 else f"{col} * {shape.stride}"
+        lines = {
+            "rows": "lines",
+            "first": "0" if joined.outputs == 1 else first,
+            "groups": [
+                {
+                    "pixel": n * joined.outputs,
+                    "pieces": [dict(zip(("tile", "from", "to", "bytes"), p, strict=True)) for p in group],
+                }
+                for n, group in enumerate(joined.groups)
+            ],
+            "pitch": joined.columns * channels,
+            "slack": joined.slack,
+            "joined_bytes": joined.bytes,
+            "joined_on_stack": joined.bytes <= MOST_STACKED,
+            "tall": kh > MANY_LINES,
+        }
     more = {
+        **lines,
+        "columns_read": reached,
+        "first_tile": start // shape.in_cols if reached else 0,
+        "first_at": start % shape.in_cols * channels if reached else 0,
+        "within": f"(col * {shape.stride} + {start % shape.in_cols}) % {shape.in_cols} <= {shape.in_cols - kw}"
+        if reached and 1 < kw <= shape.in_cols and edges < columns
+        else "",
+        "column_step": shape.stride,
+        "tile_bytes": shape.in_cols * channels,
+        "joined": joined is not None,
         "abreast": pairs > 0,
         "always": pairs > 0 and not apart and not odd,
         "gathers": two and (apart or pairs <= 0),
@@ -250,7 +293,7 @@ def _window_kernel(
         "halfwords": halfwords,
         "apart_bytes": length // WORD * WORD if copies else channels,
     }
-    window = kh * length if copies else 0
+    window = joined.bytes if joined else kh * length if copies else 0
     stacked = window <= MOST_STACKED
     more |= {"stacked": copies and stacked, "window_bytes": window}
     scratch = halfwords + (0 if stacked else window)

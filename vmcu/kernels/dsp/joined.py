@@ -1,0 +1,83 @@
+"""Where the pixels of a row read, and tiles put side by side for windows that lie across them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vmcu.kernels.dsp.weights import WORD
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where the pixels of a row read.
+
+    Attributes:
+        kernel_h, kernel_w, channels: of the window.
+        stride: of columns.
+        in_cols, out_cols: of the row.
+        padded: windows may reach beyond the row.
+        scattered: the taps of a row are never one run (tiles, dilation).
+    """
+
+    kernel_h: int
+    kernel_w: int
+    channels: int
+    stride: int
+    in_cols: int
+    out_cols: int
+    padded: bool
+    scattered: bool
+
+    @property
+    def run(self) -> int:
+        """Bytes of a window in one row."""
+        return self.kernel_w * self.channels
+
+    @property
+    def edges(self) -> int:
+        """Pixels whose window is not taken in runs of whole rows, about."""
+        if self.scattered:
+            return self.out_cols
+        return min(-(-(self.kernel_w - 1) // self.stride), self.out_cols) if self.padded else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """All columns that neighbouring outputs read, put side by side before these are computed.
+
+    Attributes:
+        outputs: that read from the same lines.
+        columns: of a line.
+        groups: for the outputs of a tile, in turn: the pieces of a line, each a tile, offset in it, place in the line, and bytes.
+        bytes: of all lines, and of what a word may reach beyond the last.
+        slack: the latter.
+    """
+
+    outputs: int
+    columns: int
+    groups: tuple[tuple[tuple[int, int, int, int], ...], ...]
+    bytes: int
+    slack: int
+
+
+def join(shape: Shape, where: Mapping[str, object], outputs: int) -> Joined | None:
+    """Where taps are runs of their own only because they lie in several tiles, and are no whole words."""
+    tiles, start, width = (int(str(where[k])) for k in ("tiles", "start", "tile_cols"))
+    if tiles == 1 or where["dilation"] != 1 or where["padded_cols"] or shape.channels % WORD == 0:
+        return None
+    groups = []
+    for output in range(0, shape.out_cols, outputs):
+        first = start + output * shape.stride
+        last = (min(outputs, shape.out_cols - output) - 1) * shape.stride + shape.kernel_w
+        pieces, at = [], first
+        while at < first + last:
+            end = min((at // width + 1) * width, first + last)
+            offset, to, length = (n * shape.channels for n in (at % width, at - first, end - at))
+            pieces.append((at // width, offset, to, length))
+            at = end
+        groups.append(tuple(pieces))
+    columns = (outputs - 1) * shape.stride + shape.kernel_w
+    slack = max(shape.run, WORD) - shape.run
+    size = shape.kernel_h * columns * shape.channels + slack
+    return Joined(outputs, columns, tuple(groups), size, slack)

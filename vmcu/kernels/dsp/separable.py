@@ -1,4 +1,4 @@
-"""The kernels of a depthwise convolution on DSP cores (`depthwise.py`)."""
+"""The kernels of a depthwise convolution on DSP cores (`planes.py`, `taps.py`, `sliding.py`, `narrow.py`)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.dsp.depthwise import (
-    LANES,
-    best_planes,
-    fill_planes,
-    filter_planes,
-    filter_taps,
-    pack_planes,
-    pack_taps,
-    tap_words,
-)
 from vmcu.kernels.dsp.narrow import Narrow, filter_narrow, pack_narrow
+from vmcu.kernels.dsp.planes import LANES, best_planes, fill_planes, filter_planes, pack_planes
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.kernels.dsp.sliding import KERNEL, Slide, pack_slide, pack_slide_bytes, slide
+from vmcu.kernels.dsp.taps import filter_taps, pack_taps, tap_words
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 

@@ -109,4 +109,5 @@ def test_size_takes_less_flash_for_the_same_bits_in_the_same_pool(numerics: str)
     usual, small = (command("run", *options, "--optimize", wish, "--json").json for wish in ("ram", "size"))
     assert small["outputs"] == usual["outputs"]
     assert small["flash_total_bytes"] < usual["flash_total_bytes"] * 0.8
-    assert small["ram_total_bytes"] < usual["ram_total_bytes"] + 32  # stack: one argument more
+    # The same pool; on the stack pointers to nine taps, and one argument more.
+    assert small["ram_total_bytes"] < usual["ram_total_bytes"] + 80

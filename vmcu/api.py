@@ -364,7 +364,7 @@ def compile(
         stream_outputs: outputs that the firmware hands out row by row through a callback; "*": all.
         allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's (1.5: half as many again),
             where that lowers the pool.
-        optimise: of the plans that fit: "ram": the smallest pool; "speed": the fewest estimated instructions;
+        optimise: of the plans that fit: "ram": the smallest pool; "speed": the fewest estimated instructions of kernels that keep the flash;
             "balanced": the smallest pool with few more. By default "speed" with `ram_bytes`, else "ram".
         dead_channels: leave out channels that have no influence on the outputs; never changes a result.
         compiler: "auto", "gcc" or "zig".

@@ -228,7 +228,7 @@ def planning_options(function: F) -> F:
             "optimise",
             type=click.Choice(["ram", "balanced", "speed", "size"]),
             help="Of the plans that fit: smallest pool, the smallest with few more instructions, fewest estimated "
-            "instructions; size: smallest pool with the kernels that take least flash.  [default: speed with --ram, else ram]",
+            "instructions (code and tables within 40 KB where that costs little, or what --flash leaves); size: smallest pool with the kernels that take least flash.  [default: speed with --ram, else ram]",
         ),
         click.option(
             "--tune",

@@ -222,8 +222,6 @@ def pack_narrow(
         lanes = slice(start, start + LANES)
         taps = shifted[lanes] & 0xFFFF
         pairs = np.stack([taps[0] | taps[2] << 16, taps[1] | taps[3] << 16], axis=1)
-        rest = scaled.shifted_parameters[lanes].reshape(-1)
-        if scaled.rescale.numerics == "onnx":
-            rest = np.concatenate([scaled.parameters[:1, 1], scaled.parameters[lanes, 0]])
+        rest = scaled.requantisation(lanes, scaled.shifted_parameters)
         found.append(np.concatenate([scaled.shifted_starts[lanes], pairs.reshape(-1), rest]))
     return words(np.concatenate(found))

@@ -113,6 +113,12 @@ class Scaled:
         """(channels, `shifted_words`) that they need."""
         return self.parameters[:, : self.rescale.shifted_words]
 
+    def requantisation(self, lanes: slice, parameters: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Words of channels side by side: their own `parameters`; in `onnx` one addend for all of them, and the multipliers."""
+        if self.rescale.numerics == "onnx":
+            return np.concatenate([self.parameters[:1, 1], self.parameters[lanes, 0]])
+        return parameters[lanes].reshape(-1)
+
 
 def make_scaled(
     weights: NDArray[np.integer[Any]], bias: NDArray[np.int32], requant: Requant, compact: bool = False

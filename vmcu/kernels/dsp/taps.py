@@ -127,8 +127,6 @@ def pack_taps(weights: NDArray[np.integer[Any]], scaled: Scaled, starts: Sequenc
     for start in starts:
         lanes = slice(start, start + LANES)
         taps = np.ascontiguousarray(weights[lanes].astype(np.int8).T).view("<i4").reshape(-1)
-        rest = scaled.parameters[lanes].reshape(-1)
-        if scaled.rescale.numerics == "onnx":
-            rest = np.concatenate([scaled.parameters[:1, 1], scaled.parameters[lanes, 0]])
+        rest = scaled.requantisation(lanes, scaled.parameters)
         found.append(np.concatenate([scaled.starts[lanes], taps, rest]))
     return words(np.concatenate(found))

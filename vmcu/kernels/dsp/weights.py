@@ -69,11 +69,6 @@ class Product:
         """Is the offset of the second of two channels in its sum, which is 256 times its own?"""
         return self.form == "half" and self.rescale.once
 
-    @property
-    def is_shared(self) -> bool:
-        """Do two channels share a halfword?"""
-        return self.form in ("half", "folded")
-
 
 def make_product(
     weights: NDArray[np.integer[Any]], scaled: Scaled, depth: int, unrolled: int = 0, folds: bool = False

@@ -82,7 +82,7 @@ def parameters(bias: NDArray[np.int32], requant: Requant, rule: Rescale, channel
 
 
 def by_fours(rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Parameters as `rescale_words` and `rescale_vector` read them: four of each; exponents are bytes.
+    """Parameters as `rescale_words` reads them: four of each; exponents are bytes.
 
     Args:
         rows: (groups of four, BLOCK, vectors).
@@ -103,7 +103,14 @@ def rescale_words(
         accs: vectors of words (neither q2 nor q3, which are used).
         results: their bottom or top halves are written.
     """
-    q2, multiplier = _add_bias(p, rule, accs, source)
+    q2, q3 = p.vec(2), p.vec(3)
+    p.load_words(q2, source, step=16)
+    if rule.joined:  # q2 stays: its words end with the exponents
+        p.shift_right_vec(q3, q2, EXPONENT_BITS)
+    bias = multiplier = q3 if rule.joined else q2  # one after the other
+    for acc in accs:
+        p.add_vec(acc, acc, bias)
+    p.load_words(multiplier, source, step=16)
     if rule.numerics == "onnx":
         for acc, result in zip(accs, results, strict=True):
             p.high_product(acc, acc, multiplier)
@@ -113,50 +120,17 @@ def rescale_words(
                 p.shift_right_rounded(acc, acc, rule.right)
                 p.narrow(result, acc, top)
         return
-    _doubled(p, rule, accs, multiplier, q2, source)
-    for acc, result in zip(accs, results, strict=True):
-        p.shift_rounded(acc, acc, q2)
-        p.narrow(result, acc, top)
-
-
-def _add_bias(p: Helium, rule: Rescale, accs: Sequence[Vec], source: Reg) -> tuple[Vec, Vec]:
-    """Adds it; returns a vector whose words end with the exponents, where they are joined, and that of the multipliers."""
-    q2, q3 = p.vec(2), p.vec(3)
-    p.load_words(q2, source, step=16)
-    bias = q2
-    if rule.joined:
-        p.shift_right_vec(q3, q2, EXPONENT_BITS)
-        bias = q3
-    for acc in accs:
-        p.add_vec(acc, acc, bias)
-    p.load_words(bias, source, step=16)
-    return q2, bias
-
-
-def _doubled(
-    p: Helium, rule: Rescale, accs: Sequence[Vec], multiplier: Vec, exponents: Vec, source: Reg
-) -> None:
-    """`tflm` but for the last shift, by `exponents`, which are loaded where they are not joined."""
     for acc in accs:
         p.doubling_high_product(acc, acc, multiplier)
     if rule.away:
-        q3 = p.vec(3)
         for acc in accs:
             p.sign_vec(q3, acc)
             p.add_vec(acc, acc, q3)
-    if not rule.joined:
-        p.widen_bytes(exponents, source, 32, step=BLOCK)
-
-
-def rescale_vector(p: Helium, rule: Rescale, acc: Vec, source: Reg) -> None:
-    """Accumulators become words, without zero point; parameters are read from `source`, which moves on; q2 and q3 are lost."""
-    q2, multiplier = _add_bias(p, rule, [acc], source)
-    if rule.numerics == "onnx":
-        p.high_product(acc, acc, multiplier)
-        p.shift_right_rounded(acc, acc, rule.right)
-        return
-    _doubled(p, rule, [acc], multiplier, q2, source)
-    p.shift_rounded(acc, acc, q2)
+    if rule.exponents:
+        p.widen_bytes(q2, source, 32, step=BLOCK)
+    for acc, result in zip(accs, results, strict=True):
+        p.shift_rounded(acc, acc, q2)
+        p.narrow(result, acc, top)
 
 
 class Limits:

@@ -95,6 +95,11 @@ class Scaled:
     shared: NDArray[np.int64]
     given: int
 
+    def requantisation(self, first: int, channels: int) -> NDArray[np.int64]:
+        """Words of a block of channels behind its starting values; a compact routine finds those of a kind side by side."""
+        some = self.parameters[first : first + channels]
+        return np.concatenate([self.shared, (some.T if self.scale.compact else some).reshape(-1)])
+
 
 def make_scaled(
     isa: Isa,

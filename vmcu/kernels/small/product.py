@@ -152,12 +152,12 @@ def pack_parameters(scaled: Scaled, block: int, packed: bool, masked: bool = Fal
     """Per block its starting values and requantisation."""
     parts: list[NDArray[np.int64]] = []
     for i in range(0, len(scaled.bias), block):
-        starts, some = scaled.starts[i : i + block], scaled.parameters[i : i + block]
+        starts = scaled.starts[i : i + block]
         if packed or (masked and len(starts) == block):
             bits = PACKED_BITS if packed else MASKED_BITS
             both = _joined(starts[:, None], bits)[:, 0] + (1 << (bits - 1))
             starts = np.stack([both & 0xFFFFFFFF, both >> 32], axis=1).reshape(-1)
-        parts += [starts, scaled.shared, (some.T if scaled.scale.compact else some).reshape(-1)]
+        parts += [starts, scaled.requantisation(i, block)]
     return as_words(np.concatenate(parts))
 
 

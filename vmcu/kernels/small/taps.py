@@ -86,11 +86,9 @@ def _pack_weights(scaled: Scaled, starts: list[int], block: int) -> NDArray[np.i
 
 def _pack_parameters(scaled: Scaled, starts: list[int], block: int) -> NDArray[np.int32]:
     """Per block its starting values and requantisation."""
-    parts: list[NDArray[np.int64]] = []
-    for at in starts:
-        some = scaled.parameters[at : at + block]
-        parts += [scaled.starts[at : at + block], scaled.shared]
-        parts.append((some.T if scaled.scale.compact else some).reshape(-1))
+    parts = [
+        words for at in starts for words in (scaled.starts[at : at + block], scaled.requantisation(at, block))
+    ]
     return as_words(np.concatenate(parts))
 
 

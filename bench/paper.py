@@ -7,7 +7,8 @@ Each case is a QDQ network with seeded weights (`bench.models`). One inference o
 the NumPy reference bit for bit. RAM is pool (activations, scratch, states) + worst-case stack + variables, in
 bytes; the paper's figures are KB of 1000 bytes. Its pointwise figures appear to include
 the weights, which lie in flash here: the last column but one adds them. Modules are planned with their whole input
-and output in RAM, as in the paper.
+and output in RAM, as in the paper. Nothing is computed twice but in the cases that say so: "B5 1.25x" may execute up to 1.25
+times the module's multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import onnx
 import vmcu
 from bench.models import Bottleneck, inverted_bottleneck, mcunet_in3, mobilenet_v2, pointwise
 from vmcu.batch import random_batch
+from vmcu.planning.cost import executed_macs
 from vmcu.quant.reference import Reference
 from vmcu.run.process import find_qemu, qemu_version
 from vmcu.toolchain import find_compiler
@@ -80,6 +82,9 @@ MODULES = {
     "B17": (Bottleneck(6, 96, 384, 96, 3), 26.5, 15.7),
 }
 
+AGAIN = (1.25, 1.5, 2.0)
+"""What module B5, whose output alone takes nearly what the paper says, is allowed to compute again."""
+
 # Where the real network differs from the table; B1's first convolution is the stem of the network.
 REAL = {
     "S3": Bottleneck(10, 24, 144, 24, 3),
@@ -100,6 +105,7 @@ class Case:
         tinyengine_kb, vmcu_kb: the paper's; None where it has no such case.
         limit_bytes: what the pool of a whole network is to stay below.
         ram_bytes: all that there is, stack included, where the target has more.
+        allow_recompute: multiply-accumulates that may be executed, as a multiple of the network's.
     """
 
     name: str
@@ -110,6 +116,7 @@ class Case:
     vmcu_kb: float | None = None
     limit_bytes: int | None = None
     ram_bytes: int | None = None
+    allow_recompute: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,8 @@ class Row:
     ram_bytes: int
     weights_bytes: int
     lower_bound_bytes: int
+    macs: int
+    executed_macs: int
     exact: bool
 
     @property
@@ -151,6 +160,11 @@ def cases() -> list[Case]:
         if name in REAL:
             make_real = partial(inverted_bottleneck, REAL[name])
             found.append(Case(f"{name} real", make_real, tinyengine_kb=tinyengine, vmcu_kb=paper))
+    block, tinyengine, paper = MODULES["B5"]
+    for most in AGAIN:
+        make = partial(inverted_bottleneck, block)
+        name = f"B5 {most:g}x"
+        found.append(Case(name, make, tinyengine_kb=tinyengine, vmcu_kb=paper, allow_recompute=most))
     for target, ram in ((F767, None), (M4, F411_RAM)):
         for streamed, limit in ((False, 100_000), (True, 58_000)):
             found.append(Case("mcunet-in3", mcunet_in3, target, streamed, 260.0, None, limit, ram))
@@ -175,6 +189,7 @@ def measure(case: Case) -> Row:
             stream_inputs=["*"] if case.streamed else [],
             optimise="ram",
             ram_bytes=case.ram_bytes,
+            allow_recompute=case.allow_recompute,
         )
     graph = model.compiled.graph
     batch = random_batch(graph, 1)
@@ -193,6 +208,8 @@ def measure(case: Case) -> Row:
         firmware.ram_bytes,
         model.compiled.project.weights_bytes,
         model.compiled.plan.lower_bound_bytes,
+        model.compiled.macs,
+        executed_macs(model.compiled.plan.schedule),
         [wanted[p.tensor].tobytes() for p in graph.outputs] == [bytes(o) for o in found],
     )
 
@@ -201,15 +218,15 @@ def table(rows: list[Row]) -> str:
     """Markdown."""
     lines = [
         "| case | target | image | TinyEngine, paper KB | vMCU, paper KB | pool | stack | complete RAM "
-        "| below the paper's vMCU | lower bound | pool limit | RAM + weights | bit-exact |",
-        "|---|---|---|---:|---:|---:|---:|---:|---|---:|---|---:|---|",
+        "| below the paper's vMCU | lower bound | pool limit | MACs executed / model | RAM + weights | bit-exact |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|---:|---|---:|---:|---|",
     ]
     for r in rows:
         limit = "-" if r.limit_bytes is None else f"{r.limit_bytes:,} {_yes(r.is_met)}"
         lines.append(
             f"| {r.name} | {r.target} | {'streamed' if r.streamed else 'resident'} | {_kb(r.tinyengine_kb)} "
             f"| {_kb(r.vmcu_kb)} | {r.pool_bytes:,} | {r.stack_bytes:,} | {r.ram_bytes:,} | {_yes(r.is_below)} "
-            f"| {r.lower_bound_bytes:,} | {limit} | {r.ram_bytes + r.weights_bytes:,} "
+            f"| {r.lower_bound_bytes:,} | {limit} | {r.executed_macs / r.macs:.3f} | {r.ram_bytes + r.weights_bytes:,} "
             f"| {_yes(r.exact)} |"
         )
     return "\n".join(lines)

@@ -7,8 +7,8 @@ Pools hold activations, scratch and states; plans are those of `--optimize ram`.
 after the other; the lower bound counts what is alive, and holes that nothing alive can fill. Instructions are exact, of one
 inference on a Cortex-M4. The overhead compares the plan's schedule with layer by layer, both with the kernels that need least
 working memory (the fastest such, whatever flash they take), so that the order alone differs; all firmwares must print the
-same bits. "pool of whole rows" and "its order" are those of the best plan that cuts no row into tiles or strips: the price of
-streaming alone, where the columns before it have that of tiles, too. Seconds are CPU time of planning alone, on this machine.
+same bits. "pool within 3 %" and "its order" are those of the smallest plan whose order takes at most 3 % more instructions than layer
+by layer: tiles of columns take more where they are narrow. Seconds are CPU time of planning alone, on this machine.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from vmcu.targets import load_target
 from vmcu.toolchain import find_compiler
 
 CORE = "cortex-m4"
+MOST_OVERHEAD = 0.03
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Row:
     seconds: float
     instructions: int
     overhead: float
-    rows_pool: int
-    rows_overhead: float
+    near_pool: int
+    near_overhead: float
     exact: bool
 
 
@@ -67,17 +68,26 @@ def measure(path: str, name: str, streamed: bool) -> Row:
     seconds = process_time() - start
     chip = load_target(CORE)
     whole = layer_by_layer(replace(graph, isa=chip.isa))
-    rows = choose(
-        [c for c in candidates if all(t.tiles == 1 for t in c.schedule.graph.tensors.values())]
-    ).plan
     ours = Model(compile_plan(plan, "net"), chip, "auto")
-    same, same_rows, theirs = (
+    same, theirs = (
         Model(compile_schedule(_least_scratch(schedule), "net"), chip, "auto")
-        for schedule in (plan.schedule, rows.schedule, whole)
+        for schedule in (plan.schedule, whole)
     )
     batch = random_batch(graph, 1)
-    reports = [model.run_batch(batch) for model in (ours, same, same_rows, theirs)]
+    reports = [model.run_batch(batch) for model in (ours, same, theirs)]
     counts = [report.instructions[0] for report in reports if report.instructions]
+    near_pool, near_overhead = plan.pool_bytes, counts[1] / counts[2] - 1
+    orders = {
+        id(c.schedule.tasks): c for c in reversed(candidates)
+    }.values()  # each with the kernels of least scratch
+    for candidate in sorted(orders, key=lambda c: c.bound_bytes):
+        if near_overhead <= MOST_OVERHEAD:
+            break
+        near_pool = candidate.pool_bytes
+        model = Model(compile_schedule(_least_scratch(candidate.schedule), "net"), chip, "auto")
+        reports.append(model.run_batch(batch))
+        assert reports[-1].instructions
+        near_overhead = reports[-1].instructions[0] / counts[2] - 1
     return Row(
         name,
         streamed,
@@ -90,9 +100,9 @@ def measure(path: str, name: str, streamed: bool) -> Row:
         executed_macs(plan.schedule),
         seconds,
         counts[0],
-        counts[1] / counts[3] - 1,
-        rows.pool_bytes,
-        counts[2] / counts[3] - 1,
+        counts[1] / counts[2] - 1,
+        near_pool,
+        near_overhead,
         all(report.outputs == reports[0].outputs for report in reports),
     )
 
@@ -108,14 +118,14 @@ def table(rows: list[Row]) -> str:
     """Markdown."""
     lines = [
         "| model | input | layer by layer | pool | lower bound | pool / bound | tiles | tasks | MACs executed / model "
-        "| instructions | order against layer by layer | pool of whole rows | its order | same bits | seconds |",
+        "| instructions | order against layer by layer | pool within 3 % | its order | same bits | seconds |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|",
     ]
     for r in rows:
         lines.append(
             f"| {r.name} | {'streamed' if r.streamed else 'resident'} | {r.layers:,} | {r.pool:,} | {r.bound:,} "
             f"| {r.pool / r.bound:.4f} | {r.tiles} | {r.tasks:,} | {r.executed:,} / {r.macs:,} | {r.instructions:,} "
-            f"| {r.overhead:+.1%} | {r.rows_pool:,} | {r.rows_overhead:+.1%} "
+            f"| {r.overhead:+.1%} | {r.near_pool:,} | {r.near_overhead:+.1%} "
             f"| {'yes' if r.exact else '**NO**'} | {r.seconds:.1f} |"
         )
     return "\n".join(lines)

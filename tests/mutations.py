@@ -479,9 +479,11 @@ def read_overlooked(rng: Random, one: Case) -> Tables | None:
         return None
     name, row, lost = one.plan.schedule.steps[task.step].output, task.row, rng.choice(task.reads)
 
-    def wrong(graph: QuantizedGraph, op: Any, number: int, aliases: Any) -> tuple[Segment, ...]:
-        found = segments_read(graph, op, number, aliases)
-        return tuple(s for s in found if (op.output, number, s) != (name, row, lost))
+    def wrong(graph: QuantizedGraph, op: Any, aliases: Any) -> list[tuple[Segment, ...]]:
+        return [
+            tuple(s for s in found if (op.output, number, s) != (name, row, lost))
+            for number, found in enumerate(segments_read(graph, op, aliases))
+        ]
 
     return _replanned(one, flow_module, "segments_read", wrong, again=True)
 
@@ -491,9 +493,9 @@ def kernel_a_row_short(rng: Random, one: Case) -> Tables | None:
     output = rng.choice([s.output for s in one.plan.schedule.steps])
     kept = rng.choice([slice(1, None), slice(None, -1)])
 
-    def wrong(graph: QuantizedGraph, op: Any, number: int, aliases: Any) -> tuple[Segment, ...]:
-        found = segments_read(graph, op, number, aliases)
-        return found[kept] if op.output == output and len(found) > 1 else found
+    def wrong(graph: QuantizedGraph, op: Any, aliases: Any) -> list[tuple[Segment, ...]]:
+        tasks = segments_read(graph, op, aliases)
+        return [found[kept] if op.output == output and len(found) > 1 else found for found in tasks]
 
     return _replanned(one, flow_module, "segments_read", wrong, again=True)
 
@@ -503,11 +505,11 @@ def rows_a_task_apart(rng: Random, one: Case) -> Tables | None:
     output = rng.choice([s.output for s in one.plan.schedule.steps])
     by = rng.choice([-1, 1])
 
-    def wrong(graph: QuantizedGraph, op: Any, number: int, aliases: Any) -> tuple[Segment, ...]:
-        last = op.tasks(graph.ins(op), graph.tensors[op.output]) - 1
-        if op.output == output:
-            number = min(max(0, number + by), last)
-        return segments_read(graph, op, number, aliases)
+    def wrong(graph: QuantizedGraph, op: Any, aliases: Any) -> list[tuple[Segment, ...]]:
+        tasks = segments_read(graph, op, aliases)
+        if op.output != output:
+            return tasks
+        return [tasks[min(max(0, number + by), len(tasks) - 1)] for number in range(len(tasks))]
 
     return _replanned(one, flow_module, "segments_read", wrong, again=True)
 

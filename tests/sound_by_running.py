@@ -50,6 +50,12 @@ def slots_of(read: ReadTable, row: int, count: int) -> list[int]:
     found = []
     for tap in range(read.kernel):
         r = y * read.stride - read.pad + tap * read.dilation
+        if read.rows:
+            if not 0 <= y < len(read.rows) or len(read.rows[y]) != read.kernel:
+                raise Wrong
+            r = read.rows[y][tap]
+            if not -1 <= r < count // tiles:
+                raise Wrong
         for tile in range(first, first + read.count) if read.kind == "patch" else (0,):
             inside = 0 <= r < count // tiles and 0 <= tile < tiles
             found.append(r * tiles + tile if inside else -1)

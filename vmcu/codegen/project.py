@@ -176,7 +176,7 @@ class _Printer:
                 size["tables"] += values.nbytes
         for i, step in enumerate(self.tables.steps):
             for k, read in enumerate(step.reads):
-                if read.kind == "table" and not _same_row(read):
+                if read.rows and not _same_row(read):
                     values = _narrowest_signed(np.array(read.rows, np.int32))
                     tables.append(c_array(f"s{i}_reads_{k}", values))
                     size["tables"] += values.nbytes
@@ -209,11 +209,13 @@ class _Printer:
         if read.kind == "window":
             last = (rows_out - 1) * read.stride - read.pad + (read.kernel - 1) * read.dilation
             return read.pad > 0 or last >= rows_in
+        if read.rows:
+            return any(-1 in rows for rows in read.rows) or (read.kind == "patch" and _reaches_out(read))
         if read.kind == "patch":
             last = (rows_out // read.tiles_out - 1) * read.stride - read.pad
             last += (read.kernel - 1) * read.dilation
             return read.pad > 0 or last >= rows_in // read.tiles or _reaches_out(read)
-        return read.kind == "table" and any(-1 in rows for rows in read.rows)
+        return False
 
     def _is_read_or_written(self, index: int) -> bool:
         return any(index == s.output or any(index == r.tensor for r in s.reads) for s in self.tables.steps)
@@ -295,7 +297,7 @@ class _Printer:
         patch: dict[str, object] | None = None
         if read.kind == "patch":
             row = "y" if read.tiles == 1 else f"y * {read.tiles} + x"
-            patch = _patch(read, rows)
+            patch = _patch(read, rows, f"s{i}_reads_{k}")
         return {
             "slot": f"{slot}" if count == 1 else f"{slot} + i" if slot else "i",
             "count": count,
@@ -476,13 +478,17 @@ def _reaches_out(read: ReadTable) -> bool:
     return read.tiles == read.tiles_out and read.count > 1
 
 
-def _patch(read: ReadTable, rows: int) -> dict[str, object]:
-    """What a step prints to find the tiles of a patch: C expressions of the first row and tile."""
+def _patch(read: ReadTable, rows: int, table: str) -> dict[str, object]:
+    """What a step prints to find the tiles of a patch: C expressions of row `ky` and of the first tile."""
     y = f"row / {read.tiles_out}" if read.tiles_out > 1 else "row"
-    if read.stride > 1:
-        y += f" * {read.stride}"
-    if read.pad:
-        y += f" - {read.pad}"
+    if read.rows:
+        y = f"{table}[{y} * {read.kernel} + ky]" if read.kernel > 1 else f"{table}[{y}]"
+    else:
+        if read.stride > 1:
+            y += f" * {read.stride}"
+        if read.pad:
+            y += f" - {read.pad}"
+        y += f" + ky * {read.dilation}"
     x = "0"
     if read.tiles == read.tiles_out:
         x = f"row % {read.tiles}" + (f" - {read.left}" if read.left else "")
@@ -495,7 +501,6 @@ def _patch(read: ReadTable, rows: int) -> dict[str, object]:
         "kernel": read.kernel,
         "many": read.kernel * read.count > MANY_POINTERS,
         "wide": read.kernel * read.count > MANY_POINTERS and read.count > MANY_IN_ROW,
-        "dilation": read.dilation,
         "count": read.count,
         "outside": inside,
         "tiled": read.tiles > 1,
@@ -512,7 +517,8 @@ def _narrowest_signed(rows: NDArray[np.int32]) -> NDArray[np.integer[Any]]:
 
 def _same_row(read: ReadTable) -> bool:
     """A table that says the same single row for every output row needs no array."""
-    return len(read.rows[0]) == 1 and read.rows[0][0] >= 0 and all(r == read.rows[0] for r in read.rows)
+    first = read.rows[0]
+    return read.kind == "table" and len(first) == 1 and first[0] >= 0 and all(r == first for r in read.rows)
 
 
 def _stride(tensor: TensorTable) -> int | None:

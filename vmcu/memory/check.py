@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.errors import internal
+from vmcu.errors import VmcuError, internal
 from vmcu.memory.tables import ReadTable, Tables, TensorTable
 
 SCRATCH_ALIGN_BYTES = 4
@@ -169,6 +169,10 @@ class _Simulation:
             down, across = row // read.tiles_out, row % read.tiles_out
             start = across - read.left if read.tiles == read.tiles_out else 0
             rows = [down * read.stride - read.pad + tap * read.dilation for tap in range(read.kernel)]
+            if read.rows:
+                rows = list(read.rows[down]) if 0 <= down < len(read.rows) else []
+                if len(rows) != read.kernel or any(not -1 <= r < count // read.tiles for r in rows):
+                    raise self._not_in_table(read, row)
             return [
                 r * read.tiles + tile
                 for r in rows
@@ -180,7 +184,10 @@ class _Simulation:
             wanted = [r for r in read.rows[row] if r != -1]
             if all(0 <= r < count for r in wanted):
                 return wanted
-        raise internal(f"row {row} is not in the access table", self.tables.tensors[read.tensor].name)
+        raise self._not_in_table(read, row)
+
+    def _not_in_table(self, read: ReadTable, row: int) -> VmcuError:
+        return internal(f"row {row} is not in the access table", self.tables.tensors[read.tensor].name)
 
     def _tag(self, index: int, row: int) -> int:
         owner, owner_row = self.tables.tensors[index].owners[row]

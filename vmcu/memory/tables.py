@@ -44,9 +44,10 @@ class ReadTable:
         kind: "window": kernel rows from row * stride - pad, every `dilation`; "every": all rows;
             "table": `rows[row]`.
             "patch": the window is over rows r of `tiles` each; output row (r, t), of `tiles_out` a row, reads
-            from each the `count` tiles from t - left, or from 0 where tiles and tiles_out differ.
+            from each the `count` tiles from t - left, or from 0 where tiles and tiles_out differ. Where `rows` is
+            given, these are `rows[r]` instead of a window's.
         kernel, stride, pad, dilation: of a window.
-        rows: of a table; -1 is padding.
+        rows: of a table, or of a patch; -1 is padding.
         tiles, tiles_out, left, count: of a patch. Tiles outside a row are padding.
     """
 
@@ -149,10 +150,14 @@ def make_tables(plan: MemoryPlan) -> Tables:
                     reads.append(ReadTable(index[tensor.name], "every"))
                 case Table(rows):
                     reads.append(ReadTable(index[tensor.name], "table", rows=rows))
-                case Patch(Window(kernel, stride, pad, dilation), tiles, tiles_out, left, count):
-                    window = (kernel, stride, pad, dilation)
+                case Patch(rows_in, tiles, tiles_out, left, count):
                     patch = (tiles, tiles_out, left, count)
-                    reads.append(ReadTable(index[tensor.name], "patch", *window, (), *patch))
+                    match rows_in:
+                        case Window(kernel, stride, pad, dilation):
+                            window, rows = (kernel, stride, pad, dilation), ()
+                        case Table(rows):
+                            window = (rows_in.pointers, 1, 0, 1)
+                    reads.append(ReadTable(index[tensor.name], "patch", *window, rows, *patch))
         size = schedule.kernels[i].scratch_bytes
         steps.append(
             StepTable(

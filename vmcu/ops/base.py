@@ -29,6 +29,11 @@ class Window:
     pad: int = 0
     dilation: int = 1
 
+    @property
+    def pointers(self) -> int:
+        """Rows that an output row reads, padding among them."""
+        return self.kernel
+
 
 @dataclass(frozen=True, slots=True)
 class Every:
@@ -44,6 +49,11 @@ class Table:
 
     rows: tuple[tuple[int, ...], ...]
 
+    @property
+    def pointers(self) -> int:
+        """Rows that an output row reads, padding among them."""
+        return len(self.rows[0])
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:
@@ -56,7 +66,7 @@ class Patch:
         count: tiles.
     """
 
-    rows: Window
+    rows: Window | Table
     tiles_in: int
     tiles_out: int
     left: int
@@ -72,12 +82,12 @@ def segments_of(access: Access, segment: int, input_segments: int) -> tuple[int,
         case Window(kernel, stride, pad, dilation):
             rows = (segment * stride - pad + i * dilation for i in range(kernel))
             return tuple(r if 0 <= r < input_segments else -1 for r in rows)
-        case Patch(window, tiles_in, tiles_out, left, count):
+        case Patch(rows_in, tiles_in, tiles_out, left, count):
             row, tile = divmod(segment, tiles_out)
             first = tile - left if tiles_in == tiles_out else 0
             return tuple(
                 r * tiles_in + t if r >= 0 and 0 <= t < tiles_in else -1
-                for r in segments_of(window, row, input_segments // tiles_in)
+                for r in segments_of(rows_in, row, input_segments // tiles_in)
                 for t in range(first, first + count)
             )
         case Every():
@@ -254,6 +264,11 @@ class QOp:
     def moves_rows(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
         """Is every output row one row of an input, byte for byte? It may then be written onto that row."""
         return False
+
+    @property
+    def band(self) -> int:
+        """Rows of the output that share what they read with each other alone; 0: there are none such."""
+        return 0
 
     @property
     def in_order(self) -> bool:

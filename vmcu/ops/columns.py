@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vmcu.ir.quantized import Tensor
-from vmcu.ops.base import Access, Patch, Window
+from vmcu.ops.base import Access, Patch, Table, Window
 
 
 def same_tiles(*tensors: Tensor) -> bool:
@@ -38,8 +38,8 @@ class Columns:
         reach = (out.cols - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
         return self.pad > 0 or reach - self.pad > x.cols
 
-    def access(self, rows: Window, x: Tensor, out: Tensor) -> Access:
-        """The access function of a window of rows and columns."""
+    def access(self, rows: Window | Table, x: Tensor, out: Tensor) -> Access:
+        """The access function of a window of columns, of the rows that `rows` says."""
         if x.tiles == out.tiles == 1:
             return rows
         if x.tiles == out.tiles:

@@ -12,7 +12,18 @@ from vmcu.ir.graph import Node
 from vmcu.ir.layout import channels_last
 from vmcu.ir.quantized import Isa, Tensor
 from vmcu.kernels import offer
-from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, narrow_weights, numbers
+from vmcu.ops.base import (
+    Access,
+    ConstArray,
+    Int8s,
+    Kernel,
+    QOp,
+    Table,
+    Window,
+    narrow_weights,
+    numbers,
+    segments_of,
+)
 from vmcu.ops.columns import Columns
 from vmcu.quant.lowering import Lowering, OutQuant, Pending, Unsupported, View, Weight
 from vmcu.quant.requantise import Requant, make_requant
@@ -31,6 +42,8 @@ class Conv2D(QOp):
         groups: of channels.
         input_zero_point: content of the padding.
         requant: accumulator -> output.
+        rows: per output row the input rows that it reads, -1 for padding; empty: those of the window. Only the planner
+            chooses them, where rows are computed again (`schedule/again.py`).
 
     Source: SPEC.md section 3.1.
     """
@@ -45,6 +58,7 @@ class Conv2D(QOp):
     groups: int
     input_zero_point: int
     requant: Requant
+    rows: tuple[tuple[int, ...], ...] = ()
 
     def verify(self, ins: tuple[Tensor, ...], out: Tensor) -> None:
         (x,) = ins
@@ -53,7 +67,9 @@ class Conv2D(QOp):
         self.expect(x.channels == cg * self.groups, "input channels contradict the weights")
         self.expect(out.channels == m and m % self.groups == 0, "output channels contradict the weights")
         reach_h, reach_w = (kh - 1) * self.dilations[0] + 1, (kw - 1) * self.dilations[1] + 1
-        self.expect(out.rows == (x.rows + top + bottom - reach_h) // self.strides[0] + 1, "output rows")
+        rows = len(self.rows) or (x.rows + top + bottom - reach_h) // self.strides[0] + 1
+        self.expect(out.rows == rows, "output rows")
+        self.expect(all(len(read) == kh and max(read) < x.rows for read in self.rows), "input rows")
         self.expect(out.cols == (x.cols + left + right - reach_w) // self.strides[1] + 1, "output columns")
         self.expect(self.bias.shape == (m,), "bias length")
         self.expect(self.requant.zero_point == out.zero_point, "output zero point")
@@ -62,19 +78,22 @@ class Conv2D(QOp):
         # Padding holds the input zero point, already folded into the bias: any in-range tap sees raw bytes.
         (x,) = ins
         _, kh, kw, cg = self.weights.shape
-        top, left, bottom, right = self.pads
+        _, left, _, right = self.pads
         zero = self.input_zero_point
-        padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=zero).astype(np.int32)
+        # One row of padding, behind the others: it is row -1.
+        padded = np.pad(x, ((0, 1), (left, right), (0, 0)), constant_values=zero).astype(np.int32)
+        rows = self._rows()
+        read = np.array([segments_of(rows, r, len(x)) for r in range(out.rows)])
         per_group = out.channels // self.groups
         weights = self.weights.astype(np.int32)
         acc = np.zeros((out.rows, out.cols, self.groups, per_group), np.int32)
         for ky in range(kh):
+            from_rows = padded[read[:, ky]]
             for kx in range(kw):
-                y0, x0 = ky * self.dilations[0], kx * self.dilations[1]
-                tap = padded[
-                    y0 : y0 + (out.rows - 1) * self.strides[0] + 1 : self.strides[0],
-                    x0 : x0 + (out.cols - 1) * self.strides[1] + 1 : self.strides[1],
-                ].reshape(out.rows, out.cols, self.groups, cg)
+                x0 = kx * self.dilations[1]
+                tap = from_rows[:, x0 : x0 + (out.cols - 1) * self.strides[1] + 1 : self.strides[1]].reshape(
+                    out.rows, out.cols, self.groups, cg
+                )
                 w = weights[:, ky, kx].reshape(self.groups, per_group, cg)
                 if cg == 1:
                     acc += tap * w[:, :, 0]
@@ -84,8 +103,19 @@ class Conv2D(QOp):
         return self.requant.apply(total)
 
     def access(self, ins: tuple[Tensor, ...], out: Tensor) -> tuple[Access, ...]:
-        rows = Window(self.weights.shape[1], self.strides[0], self.pads[0], self.dilations[0])
-        return (self._columns().access(rows, ins[0], out),)
+        return (self._columns().access(self._rows(), ins[0], out),)
+
+    @property
+    def band(self) -> int:
+        if self.weights.shape[1] == 1 or not self.rows:
+            return 0
+        first = set(self.rows[0]) - {-1}
+        return next((n for n, read in enumerate(self.rows) if first.isdisjoint(read)), len(self.rows))
+
+    def _rows(self) -> Window | Table:
+        if self.rows:
+            return Table(self.rows)
+        return Window(self.weights.shape[1], self.strides[0], self.pads[0], self.dilations[0])
 
     def allows_tiles(self, ins: tuple[Tensor, ...], out: Tensor) -> bool:
         return self._columns().allow_tiles(ins[0], out)

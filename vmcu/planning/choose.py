@@ -19,6 +19,7 @@ from vmcu.memory.plan import MemoryPlan, is_easily_placed, lower_bound, make_pla
 from vmcu.planning.cost import DEFAULT_COMPILER, DEFAULT_CORE, estimate, executed_macs
 from vmcu.planning.flash import LIMIT_BYTES, SMALL_BYTES, estimate_flash, room_in_flash, within_flash
 from vmcu.planning.kernels import kernel_choices
+from vmcu.planning.repeating import repeated
 from vmcu.planning.stripping import is_stripped, recomputed, stripped
 from vmcu.planning.tiling import tiled
 from vmcu.schedule.by_rows import by_rows
@@ -29,7 +30,7 @@ Optimise = Literal["ram", "balanced", "speed", "size"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
 MOST_PLACED = 3  # candidates that are placed for the smallest pool, those of the least lower bounds
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
-MOST_TILED = 3  # schedules with tiles
+MOST_TILED = 3  # schedules with tiles where any lower the bound
 HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller
 HOPEFUL = 1.04  # quick pool / least quick pool at which a better placement of another order of tasks is searched for
 WORTH_TRYING = 1.02  # the same of other kernels
@@ -62,7 +63,7 @@ def _stripped(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) ->
 def _tiled(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> Iterable[Schedule]:
     in_strips = [lower_bound(s) * HARDER_TO_PLACE for s in listed if is_stripped(s)]
     bounds = [lower_bound(s) for s in listed if not is_stripped(s)]
-    return tiled(by_rows(graph), int(min(bounds + in_strips)))[:MOST_TILED]
+    return tiled(by_rows(graph), int(min(bounds + in_strips)), MOST_TILED)
 
 
 Generator = Callable[[QuantizedGraph, Sequence[Schedule], float], Iterable[Schedule]]
@@ -72,6 +73,7 @@ GENERATORS: tuple[tuple[str, Generator], ...] = (
     ("streamed, sums by rows", _streamed_sums),
     ("streamed, strips of columns", _stripped),
     ("streamed, tiles of columns", _tiled),
+    ("streamed, rows computed again", lambda graph, listed, most: repeated(by_rows(graph), listed, most)),
     ("streamed, strips computed again", lambda graph, listed, most: recomputed(by_rows(graph), listed, most)),
 )
 """All there is to choose from: what a family of schedules is called, and the function that lists them, given the

@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmcu.ops.base import Every, Patch, QOp, Window
+from vmcu.ops.base import Every, Patch, QOp
 from vmcu.resources import folder
 from vmcu.schedule.schedule import Schedule
 
@@ -98,14 +98,12 @@ def _elements_read(op: QOp, schedule: Schedule) -> int:
     ins, out = schedule.graph.ins(op), schedule.graph.tensors[op.output]
     total = 0
     for tensor, access in zip(ins, op.access(ins, out), strict=True):
-        if isinstance(access, Window):
-            count = access.kernel
-        elif isinstance(access, Every):
+        if isinstance(access, Every):
             count = tensor.segments
         elif isinstance(access, Patch):
-            count = access.rows.kernel * access.count
+            count = access.rows.pointers * access.count
         else:
-            count = len(access.rows[0])
+            count = access.pointers
         total += count * tensor.segment_cols * tensor.channels
     return total
 

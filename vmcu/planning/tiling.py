@@ -13,11 +13,15 @@ HOPEFUL = 1.05  # lower bound / least so far up to which a schedule is of intere
 WEIGHTS = (0.1, 0.0)  # of bytes in flight: fewer than for rows, since there are many tasks to lay out
 
 
-def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
-    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most, and one more.
+def tiled(graph: QuantizedGraph, bound: int, most: int) -> list[Schedule]:
+    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most, and some more.
 
-    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles. The one
-    more copies streamed inputs into tiles: their rows come whole, but can then be given up tile by tile.
+    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles. One more
+    copies streamed inputs into tiles: their rows come whole, but can then be given up tile by tile. The others
+    have the tiles of the first in fewer stages: less that tiles cost, for more bytes.
+
+    Args:
+        most: how many, those others not counted.
     """
     found: dict[int, Schedule] = {}
     limit = bound - 1
@@ -26,14 +30,19 @@ def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
         if best and lower_bound(best) < bound:
             found[tiles] = best
             limit = min(limit, int(lower_bound(best) * HOPEFUL))
+    if not found:
+        return []
     ordered = sorted(found.items(), key=lambda item: lower_bound(item[1]))
-    schedules = [_untile(graph, schedule, tiles) for tiles, schedule in ordered]
-    if ordered:
-        tiles, copied = ordered[0][0], copy_streamed(graph)
-        best = _best(copied, tiles, limit) if copied.ops != graph.ops else None
-        if best and lower_bound(best) < bound:
-            schedules.append(_untile(copied, best, tiles))
-    return sorted(schedules, key=lower_bound)
+    schedules = [_untile(graph, s, tiles, lower_bound(s)) for tiles, s in ordered]
+    tiles, finest = ordered[0]
+    copied = copy_streamed(graph)
+    best = _best(copied, tiles, limit) if copied.ops != graph.ops else None
+    if best and lower_bound(best) < bound:
+        schedules.append(_untile(copied, best, tiles, lower_bound(best)))
+    schedules.sort(key=lower_bound)
+    return schedules[:most] + [
+        _untile(graph, finest, tiles, level) for level in _levels(graph, finest, bound)
+    ]
 
 
 def _best(graph: QuantizedGraph, tiles: int, limit: int) -> Schedule | None:
@@ -44,24 +53,40 @@ def _best(graph: QuantizedGraph, tiles: int, limit: int) -> Schedule | None:
     return min(streamed(cut, limit, WEIGHTS), key=lower_bound, default=None)
 
 
-def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int) -> Schedule:
-    """The same stages with tiles only where whole rows would need more than the peak of `schedule`."""
-    bound = lower_bound(schedule)
-    if schedule.stages[-1][1] != sum(op.output not in schedule.aliases for op in graph.ops):
-        return schedule  # steps that nobody needs are gone: stages of the graph are numbered otherwise
-    stage_of = [n for n, (first, end) in enumerate(schedule.stages) for _ in range(first, end)]
+def _levels(graph: QuantizedGraph, schedule: Schedule, bound: int) -> list[int]:
+    """Peaks of the stages in whole rows that are above that of `schedule`, and below `bound`."""
+    if not _is_complete(graph, schedule):
+        return []
+    peaks = _peaks(staged(tile_columns(graph, graph.tensors, 1), schedule.stages))
+    return sorted({peak for peak in peaks if lower_bound(schedule) < peak < bound})
+
+
+def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int, bound: int) -> Schedule:
+    """The same stages with tiles only where whole rows would need more than `bound`, at least the peak of `schedule`."""
+    if not _is_complete(graph, schedule):
+        return schedule
     needy: set[int] = set()
     while True:
         names = _touched(schedule, [schedule.stages[n] for n in needy])
         trial = staged(tile_columns(graph, names, tiles), schedule.stages)
-        over = {
-            stage_of[task.step]
-            for task, live in zip(trial.tasks, live_bytes(trial), strict=True)
-            if live > bound
-        }
+        over = {n for n, peak in enumerate(_peaks(trial)) if peak > bound}
         if not over - needy:
             return trial if not over else schedule
         needy |= over
+
+
+def _is_complete(graph: QuantizedGraph, schedule: Schedule) -> bool:
+    """Else steps that nobody needs are gone: stages of the graph are numbered otherwise."""
+    return schedule.stages[-1][1] == sum(op.output not in schedule.aliases for op in graph.ops)
+
+
+def _peaks(schedule: Schedule) -> list[int]:
+    """Most bytes alive in each stage."""
+    stage_of = [n for n, (first, end) in enumerate(schedule.stages) for _ in range(first, end)]
+    found = [0] * len(schedule.stages)
+    for task, live in zip(schedule.tasks, live_bytes(schedule), strict=True):
+        found[stage_of[task.step]] = max(found[stage_of[task.step]], live)
+    return found
 
 
 def _touched(schedule: Schedule, stages: Collection[tuple[int, int]]) -> set[str]:

@@ -12,16 +12,23 @@ Segment = tuple[str, int]  # (tensor, row)
 
 
 def segments_read(
-    graph: QuantizedGraph, op: QOp, row: int, aliases: Mapping[str, tuple[Segment, ...]]
-) -> tuple[Segment, ...]:
-    """Segments that row `row` of `op` reads, aliases resolved, in order of first use."""
-    ins = graph.ins(op)
-    found: dict[Segment, None] = {}
-    for tensor, access in zip(ins, op.access(ins, graph.tensors[op.output]), strict=True):
-        for r in segments_of(access, row, tensor.segments):
-            if r >= 0:
-                found[aliases[tensor.name][r] if tensor.name in aliases else (tensor.name, r)] = None
-    return tuple(found)
+    graph: QuantizedGraph, op: QOp, aliases: Mapping[str, tuple[Segment, ...]]
+) -> list[tuple[Segment, ...]]:
+    """Per task of `op`, the segments that it reads, aliases resolved, in order of first use."""
+    ins, out = graph.ins(op), graph.tensors[op.output]
+    accesses = [
+        (tensor, aliases.get(tensor.name), access)
+        for tensor, access in zip(ins, op.access(ins, out), strict=True)
+    ]
+    found: list[tuple[Segment, ...]] = []
+    for task in range(op.tasks(ins, out)):
+        read: dict[Segment, None] = {}
+        for tensor, owners, access in accesses:
+            for r in segments_of(access, task, tensor.segments):
+                if r >= 0:
+                    read[owners[r] if owners else (tensor.name, r)] = None
+        found.append(tuple(read))
+    return found
 
 
 def find_aliases(graph: QuantizedGraph) -> dict[str, tuple[Segment, ...]]:

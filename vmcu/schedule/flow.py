@@ -39,7 +39,8 @@ class Flow:
         uses: segment -> number of needed tasks that read it.
         last_step: segment -> last step that reads it; `ALWAYS` for states and outputs that are not streamed, `NEVER`
             if none.
-        tiled: step -> does it write tiles of columns?
+        tiles: step -> tiles in a row of its output.
+        bands: step -> rows of its output that share what they read with each other alone; 0: there are none such.
         hands_out: step -> does it hand rows to the caller?
         at_once: segment -> tasks that are to follow as soon as it is made: they hand it to the caller, or copy a part of
             it.
@@ -62,7 +63,8 @@ class Flow:
     readers: tuple[tuple[tuple[int, int], ...], ...]
     uses: tuple[int, ...]
     last_step: tuple[int, ...]
-    tiled: tuple[bool, ...]
+    tiles: tuple[int, ...]
+    bands: tuple[int, ...]
     hands_out: tuple[bool, ...]
     at_once: tuple[tuple[int, ...], ...]
     abreast: bool
@@ -83,10 +85,10 @@ def make_flow(
     maker = [nobody] * len(segments)
     reads: list[tuple[int, ...]] = []
     writes: list[int] = []
-    for op, count in zip(steps, counts, strict=True):
+    for op in steps:
         target = stored.get(op.output, op.output)
-        for task in range(count):
-            found = [number[segment] for segment in segments_read(graph, op, task, aliases)]
+        for task, wanted in enumerate(segments_read(graph, op, aliases)):
+            found = [number[segment] for segment in wanted]
             written = number[target, 0 if op.accumulates else task]
             if op.accumulates and task:
                 found.append(written)
@@ -136,7 +138,8 @@ def make_flow(
         readers,
         tuple(sum(n for _, n in counts) for counts in readers),
         tuple(last),
-        tuple(graph.tensors[op.output].tiles > 1 for op in steps),
+        tuple(graph.tensors[op.output].tiles for op in steps),
+        tuple(op.band for op in steps),
         tuple(op.is_output for op in steps),
         _at_once(reads, [steps[s].at_once for s in step_of], needed, len(segments)),
         abreast,

@@ -9,7 +9,7 @@ A row that the caller is to receive is handed out as soon as it is made: that ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -46,7 +46,7 @@ def stream_stage(flow: Flow, first: int, end: int, before: int, limit: float = i
         limit: None is returned where more bytes are alive at any time.
     """
     found = _stream(flow, first, end, before, limit, True)
-    if any(flow.tiled[first:end]):
+    if max(flow.tiles[first:end]) > 1:
         other = _stream(flow, first, end, before, found.peak if found else limit, False)
         if found is None or (other and (other.peak, other.flight) < (found.peak, found.flight)):
             return other
@@ -138,8 +138,30 @@ def _wanted(flow: Flow, first: int, end: int) -> Iterator[int]:
             counts = [starts[s + 1] - starts[s] for s in ends]
             rows = sorted((t / count, n, t) for n, count in enumerate(counts) for t in range(count))
             yield from (starts[ends[n]] + t for _, n, t in rows)
-    for step in (end - 1, *range(first, end - 1)):
+    yield from _in_bands(flow, first, end)
+    for step in range(first, end - 1):
         yield from range(starts[step], starts[step + 1])
+
+
+def _in_bands(flow: Flow, first: int, end: int) -> Iterable[int]:
+    """Tasks of the last step; rows for which others are computed together advance together, tile by tile."""
+    tasks = range(flow.starts[end - 1], flow.starts[end])
+    tiles = flow.tiles[end - 1]
+    bands = [
+        flow.bands[s] for s in range(first, end) if flow.bands[s] and _rows(flow, s) == len(tasks) // tiles
+    ]
+    if not bands or flow.steps[end - 1].in_order:
+        return tasks
+
+    def turn(task: int) -> tuple[int, int, int]:
+        row, tile = divmod(task - tasks.start, tiles)
+        return (row // bands[-1], tile, row)
+
+    return sorted(tasks, key=turn)
+
+
+def _rows(flow: Flow, step: int) -> int:
+    return (flow.starts[step + 1] - flow.starts[step]) // flow.tiles[step]
 
 
 def _is_end(flow: Flow, step: int, end: int) -> bool:

@@ -22,25 +22,28 @@ def tile_counts(graph: QuantizedGraph) -> list[int]:
 def tile_columns(graph: QuantizedGraph, names: Collection[str], tiles: int) -> QuantizedGraph:
     """Cuts the rows of as many of the tensors `names` as the operators around them allow into `tiles`.
 
-    Streamed inputs, outputs and states keep whole rows: the caller, or the next run, knows those.
+    Those of `names` that are not cut have whole rows. What is streamed, and states, keep whole rows: the caller, or the next
+    run, knows those. The graph itself is returned where other tensors' tiles do not go with that.
     """
-    fixed = {p.tensor for p in graph.outputs} | {p.tensor for p in graph.inputs if p.streamed}
+    fixed = {p.tensor for p in (*graph.inputs, *graph.outputs) if p.streamed}
     fixed |= {name for s in graph.states for name in (s.current, s.next)}
     chosen = {n for n in names if n not in fixed and graph.tensors[n].cols % tiles == 0}
 
     def seen(name: str) -> Tensor:
         tensor = graph.tensors[name]
-        return replace(tensor, tiles=tiles) if name in chosen else tensor
+        return replace(tensor, tiles=tiles if name in chosen else 1) if name in names else tensor
 
     while True:
-        refused: set[str] = set()
-        for op in graph.ops:
-            touched = chosen & {*op.inputs, op.output}
-            if touched and not op.allows_tiles(tuple(seen(n) for n in op.inputs), seen(op.output)):
-                refused |= touched
-        if not refused:
+        at_odds = [
+            {*op.inputs, op.output}
+            for op in graph.ops
+            if not op.allows_tiles(tuple(seen(n) for n in op.inputs), seen(op.output))
+        ]
+        if not at_odds:
             break
-        chosen -= refused
+        if not all(chosen & touched for touched in at_odds):
+            return graph
+        chosen = chosen.difference(*at_odds)
     tensors = MappingProxyType({name: seen(name) for name in graph.tensors})
     return replace(graph, tensors=tensors).verify()
 

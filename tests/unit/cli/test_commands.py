@@ -18,6 +18,7 @@ from vmcu.quant.reference import Reference
 from vmcu.targets import list_targets
 
 MNIST = Path(__file__).parents[3] / "models" / "mnist_cnn" / "model.onnx"
+GESTURE = MNIST.parents[1] / "gesture" / "model.onnx"
 HOST = ("-t", "cortex-m4", "--engine", "host")
 COMMANDS = (
     "doctor",
@@ -198,11 +199,21 @@ def test_pareto(files: Path) -> None:
 
 
 def test_what_is_executed_is_said() -> None:
-    """Nothing to gain here: nothing is computed again, and the option is no error."""
-    found = vmcu("plan", MNIST, "--allow-recompute", "1.5", "--json").json
-    plain = vmcu("plan", MNIST, "--json").json
+    """Where there is nothing to gain nothing is computed again, and the option is no error."""
+    found = vmcu("plan", GESTURE, "--allow-recompute", "1.5", "--json").json
+    plain = vmcu("plan", GESTURE, "--json").json
     assert found["macs"] == found["macs_executed"] == plain["macs"]
     assert found["pool_bytes"] == plain["pool_bytes"] and isinstance(plain["placement_proven"], bool)
+    found = vmcu("plan", MNIST, "--allow-recompute", "1.5", "--json").json
+    plain = vmcu("plan", MNIST, "--json").json
+    assert (
+        found["macs"]
+        == plain["macs"]
+        == plain["macs_executed"]
+        < found["macs_executed"]
+        <= 1.5 * plain["macs"]
+    )
+    assert found["pool_bytes"] < plain["pool_bytes"]
     assert vmcu("plan", MNIST, "--allow-recompute", "0.9").code == 2
 
 

@@ -407,6 +407,16 @@ def refused(body: Body, shape: tuple[int, ...], tmp_path: Path, opset: int = 13)
             (1, 5),
             "has an index outside the 5 elements of axis 1",
         ),
+        (
+            conv((4, 3, 3, 3), strides=[2, 2], dilations=[2, 2]),
+            (1, 3, 4, 9),
+            "its window reaches over 5 elements, but its input with padding has 4",
+        ),
+        (
+            op("MaxPool", kernel_shape=[2, 4], strides=[2, 2]),
+            (1, 3, 5, 3),
+            "its window reaches over 4 elements, but its input with padding has 3",
+        ),
     ],
 )
 def test_refused(body: Body, shape: tuple[int, ...], text: str, tmp_path: Path) -> None:

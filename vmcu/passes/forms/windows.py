@@ -53,10 +53,26 @@ def _window(node: Node, edit: Edit, kernel: tuple[int, ...]) -> _Window:
     return _Window(kernel, strides, dilations, pads)
 
 
+def _refuse_beyond(window: _Window, sizes: tuple[int, ...]) -> None:
+    """ONNX's shape inference may find an output where no window fits."""
+    rank = len(sizes)
+    for n, size in enumerate(sizes):
+        reach, padded = (
+            (window.kernel[n] - 1) * window.dilations[n] + 1,
+            size + window.pads[n] + window.pads[rank + n],
+        )
+        if reach > padded:
+            raise Refused(
+                f"its window reaches over {reach} elements, but its input with padding has {padded}",
+                "export the model for a larger input",
+            )
+
+
 def _conv(node: Node, edit: Edit) -> None:
     weights = edit.shape(node.input(1))
     kernel = get_ints(node, "kernel_shape") or weights[2:]
     window = _window(node, edit, kernel)
+    _refuse_beyond(window, edit.shape(node.input(0))[2:])
     _emit(node, edit, {**window.attributes(), "group": get_int(node, "group", 1)})
 
 
@@ -87,6 +103,7 @@ def _pool(node: Node, edit: Edit) -> None:
                 )
             include = 0
         window = _Window(window.kernel, window.strides, window.dilations, (*begins, *ends))
+    _refuse_beyond(window, edit.shape(node.input(0))[2:])
     attributes = window.attributes()
     if node.op == "AveragePool":
         attributes["count_include_pad"] = include if any(window.pads) else 0

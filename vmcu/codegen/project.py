@@ -210,9 +210,7 @@ class _Printer:
             last = (rows_out - 1) * read.stride - read.pad + (read.kernel - 1) * read.dilation
             return read.pad > 0 or last >= rows_in
         if read.kind == "patch":
-            last = (rows_out // read.tiles_out - 1) * read.stride - read.pad
-            last += (read.kernel - 1) * read.dilation
-            return read.pad > 0 or last >= rows_in // read.tiles or _reaches_out(read)
+            return _rows_leave(read, rows_in, rows_out) or _reaches_out(read)
         return read.kind == "table" and any(-1 in rows for rows in read.rows)
 
     def _is_read_or_written(self, index: int) -> bool:
@@ -295,7 +293,16 @@ class _Printer:
         patch: dict[str, object] | None = None
         if read.kind == "patch":
             row = "y" if read.tiles == 1 else f"y * {read.tiles} + x"
-            patch = _patch(read, rows)
+            patch = _patch(read, rows, len(self.tables.tensors[step.output].addresses))
+            if _reaches_out(read):
+                patch["neighbours"] = [
+                    {
+                        **one,
+                        "pointer": self._pointer(read.tensor, f"y * {read.tiles} + {one['x']}"),
+                        "tag": self._tag(read.tensor, f"y * {read.tiles} + {one['x']}"),
+                    }
+                    for one in _neighbours(read, slot)
+                ]
         return {
             "slot": f"{slot}" if count == 1 else f"{slot} + i" if slot else "i",
             "count": count,
@@ -476,30 +483,46 @@ def _reaches_out(read: ReadTable) -> bool:
     return read.tiles == read.tiles_out and read.count > 1
 
 
-def _patch(read: ReadTable, rows: int) -> dict[str, object]:
-    """What a step prints to find the tiles of a patch: C expressions of the first row and tile."""
-    y = f"row / {read.tiles_out}" if read.tiles_out > 1 else "row"
+def _rows_leave(read: ReadTable, rows_in: int, rows_out: int) -> bool:
+    """Does a patch include rows above or below the tensor?"""
+    last = (rows_out // read.tiles_out - 1) * read.stride - read.pad + (read.kernel - 1) * read.dilation
+    return read.pad > 0 or last >= rows_in // read.tiles
+
+
+def _patch(read: ReadTable, rows: int, rows_out: int) -> dict[str, object]:
+    """What a step prints to find the tiles of a patch: C expressions of the first row and tile; see `_neighbours`."""
+    y = f"(int32_t)((uint32_t)row / {read.tiles_out}U)" if read.tiles_out > 1 else "row"
     if read.stride > 1:
         y += f" * {read.stride}"
     if read.pad:
         y += f" - {read.pad}"
-    x = "0"
-    if read.tiles == read.tiles_out:
-        x = f"row % {read.tiles}" + (f" - {read.left}" if read.left else "")
-    inside = f"y < 0 || y >= {rows // read.tiles}"
-    if _reaches_out(read):
-        inside += f" || x < 0 || x >= {read.tiles}"
     return {
         "y": y,
-        "x": x,
+        "x": f"(int32_t)((uint32_t)row % {read.tiles}U)" if read.tiles == read.tiles_out else "0",
         "kernel": read.kernel,
         "many": read.kernel * read.count > MANY_POINTERS,
         "wide": read.kernel * read.count > MANY_POINTERS and read.count > MANY_IN_ROW,
         "dilation": read.dilation,
         "count": read.count,
-        "outside": inside,
+        "outside": f"y < 0 || y >= {rows // read.tiles}",
+        "rows_leave": _rows_leave(read, rows, rows_out),
         "tiled": read.tiles > 1,
+        "neighbours": [],
     }
+
+
+def _neighbours(read: ReadTable, slot: int) -> list[dict[str, object]]:
+    """Of a patch with tiles beside the row's own: C expressions of each tile, and whether it is in the row.
+
+    Tile by tile of a line, so that what is asked for rows or tiles outside is asked once and not for every pointer.
+    """
+    found: list[dict[str, object]] = []
+    for kx in range(read.count):
+        by = kx - read.left
+        inside = f"x >= {-by}" if by < 0 else f"x < {read.tiles - by}" if by else ""
+        beside = f"x - {-by}" if by < 0 else f"x + {by}"
+        found.append({"x": f"x{kx}" if by else "x", "inside": inside, "beside": beside, "slot": slot + kx})
+    return found
 
 
 def _narrowest_signed(rows: NDArray[np.int32]) -> NDArray[np.integer[Any]]:

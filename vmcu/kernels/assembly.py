@@ -153,6 +153,35 @@ class Program:
         move = f" {base.name} += {step};" if step else ""
         self._add(f"ldrsb {reg.asm}, {_address(base, offset, step)}", f"{reg.name} = {at};{move}")
 
+    def load_half(self, reg: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
+        """reg = the two bytes at base + offset, of any alignment, and zeros above; base += step (then the offset is 0)."""
+        at = f"{base.name} + {offset}" if offset else base.name
+        move = f" {base.name} += {step};" if step else ""
+        self._add(
+            f"ldrh {reg.asm}, {_address(base, offset, step)}", f"{reg.name} = vmcu_load_half({at});{move}"
+        )
+
+    def load_from(
+        self, regs: Sequence[Reg], bases: Sequence[Reg], nears: Sequence[str], origins: Sequence[str], half: bool
+    ) -> None:
+        """Words, or two bytes and zeros, as far from `nears` as each base has gone from its origin; one or two at a time.
+
+        Args:
+            nears: parameters, one behind the other. In assembly they are distances from the origins (VMCU_FROM), so that no
+                pointer has to be moved along; in C they are the pointers.
+            origins: parameters that the bases started from.
+        """
+        slot = self._slot(nears[0])
+        assert [self._slot(near) for near in nears] == [slot + 4 * i for i in range(len(nears))]
+        op = "ldrd" if len(regs) == 2 else "ldr"
+        self._add(f"{op} {', '.join(r.asm for r in regs)}, [sp, #{slot}]", "")
+        load, call = ("ldrh", "vmcu_load_half") if half else ("ldr", "vmcu_load")
+        for reg, base, near, origin in zip(regs, bases, nears, origins, strict=True):
+            self._add(
+                f"{load} {reg.asm}, [{base.asm}, {reg.asm}]",
+                f"{reg.name} = {call}({near}_ + ({base.name} - {origin}_));",
+            )
+
     def load_at(self, reg: Reg, base: Reg, index: Reg) -> None:
         """reg = the word at base + index, of any alignment."""
         self._add(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vmcu.kernels.dsp.copied import MOST_STACKED, copied_kernels
 from vmcu.kernels.dsp.gather import gather, gather_pair, gather_windows, run_order
 from vmcu.kernels.dsp.joined import Joined, Shape, join
 from vmcu.kernels.dsp.matmul import DIRECT_STRIDE_LIMIT, pair, single
@@ -32,7 +33,6 @@ from vmcu.kernels.dsp.weights import (
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
-MOST_STACKED = 64  # bytes of a window that is copied to the stack
 PER_RUN, PER_PIXEL, PER_ROW, PER_BYTE = 4, 16, 60, 3  # instructions of the C around the routines
 PER_PIECE, PER_LINE = 3, 6  # the same where tiles are joined
 PER_POINTER, PER_LISTED = (
@@ -147,7 +147,9 @@ def _kernels(
         for lines in (*joined, None)
         if not (two and lines and lines.outputs == 1)
     ]
-    if joined:
+    copied = copied_kernels(weights, scaled, where, shape, pad_value, uses_row, unrolled)
+    found += copied
+    if joined or copied:
         found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
         found = [k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i])]
     return tuple(found)

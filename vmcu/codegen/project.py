@@ -291,15 +291,17 @@ class _Printer:
         expression = _row_expression(read, count, f"s{i}_reads_{k}")
         row = "r" if padded else expression
         patch: dict[str, object] | None = None
-        if read.kind == "patch":
+        if _is_same_tile(read):
+            row = "row"
+        elif read.kind == "patch":
             row = "y" if read.tiles == 1 else f"y * {read.tiles} + x"
             patch = _patch(read, rows, len(self.tables.tensors[step.output].addresses))
-            if _reaches_out(read):
+            if _reaches_out(read) and read.count <= MANY_IN_ROW:
                 patch["neighbours"] = [
                     {
                         **one,
-                        "pointer": self._pointer(read.tensor, f"y * {read.tiles} + {one['x']}"),
-                        "tag": self._tag(read.tensor, f"y * {read.tiles} + {one['x']}"),
+                        "pointer": self._pointer(read.tensor, str(one["tile"])),
+                        "tag": self._tag(read.tensor, str(one["tile"])),
                     }
                     for one in _neighbours(read, slot)
                 ]
@@ -483,6 +485,12 @@ def _reaches_out(read: ReadTable) -> bool:
     return read.tiles == read.tiles_out and read.count > 1
 
 
+def _is_same_tile(read: ReadTable) -> bool:
+    """Does each tile of the output read the one tile of the input that has its number?"""
+    one = read.kind == "patch" and read.kernel == read.count == read.stride == 1
+    return one and read.pad == 0 and read.tiles == read.tiles_out
+
+
 def _rows_leave(read: ReadTable, rows_in: int, rows_out: int) -> bool:
     """Does a patch include rows above or below the tensor?"""
     last = (rows_out // read.tiles_out - 1) * read.stride - read.pad + (read.kernel - 1) * read.dilation
@@ -491,37 +499,60 @@ def _rows_leave(read: ReadTable, rows_in: int, rows_out: int) -> bool:
 
 def _patch(read: ReadTable, rows: int, rows_out: int) -> dict[str, object]:
     """What a step prints to find the tiles of a patch: C expressions of the first row and tile; see `_neighbours`."""
-    y = f"(int32_t)((uint32_t)row / {read.tiles_out}U)" if read.tiles_out > 1 else "row"
+    line = _quotient(rows_out, read.tiles_out)
+    listed = _reaches_out(read) and read.count <= MANY_IN_ROW
+    y = "line" if listed else line
     if read.stride > 1:
         y += f" * {read.stride}"
     if read.pad:
         y += f" - {read.pad}"
+    x = "0"
+    if read.tiles == read.tiles_out:
+        x = f"row - {line} * {read.tiles}" + (f" - {read.left}" if read.left else "")
+    outside = f"y < 0 || y >= {rows // read.tiles}"
+    if _reaches_out(read) and not listed:
+        outside += f" || x < 0 || x >= {read.tiles}"
     return {
+        "line": line,
         "y": y,
-        "x": f"(int32_t)((uint32_t)row % {read.tiles}U)" if read.tiles == read.tiles_out else "0",
+        "x": x,
+        "tiles": read.tiles,
+        "down": read.dilation * read.tiles,
         "kernel": read.kernel,
         "many": read.kernel * read.count > MANY_POINTERS,
         "wide": read.kernel * read.count > MANY_POINTERS and read.count > MANY_IN_ROW,
         "dilation": read.dilation,
         "count": read.count,
-        "outside": f"y < 0 || y >= {rows // read.tiles}",
+        "outside": outside,
         "rows_leave": _rows_leave(read, rows, rows_out),
         "tiled": read.tiles > 1,
         "neighbours": [],
     }
 
 
-def _neighbours(read: ReadTable, slot: int) -> list[dict[str, object]]:
-    """Of a patch with tiles beside the row's own: C expressions of each tile, and whether it is in the row.
+def _quotient(count: int, divisor: int) -> str:
+    """C expression of row / divisor for rows below `count`: a multiplication and a shift, which every core has, where that is exact."""
+    if divisor == 1:
+        return "row"
+    for bits in range(divisor.bit_length(), 16):
+        factor = -(-(1 << bits) // divisor)
+        if count * factor < 1 << 31 and all(r * factor >> bits == r // divisor for r in range(count)):
+            return f"(row >> {bits})" if factor == 1 else f"(row * {factor} >> {bits})"
+    return f"(row / {divisor})"
 
-    Tile by tile of a line, so that what is asked for rows or tiles outside is asked once and not for every pointer.
+
+def _neighbours(read: ReadTable, slot: int) -> list[dict[str, object]]:
+    """Of a patch with tiles beside the row's own: C expressions of the tiles of a line, and whether each is in the row.
+
+    Tile by tile of a line, so that what is outside is asked once a line and once a tile, not for every pointer. What is not in the
+    row is the tile itself, until it is padding.
     """
     found: list[dict[str, object]] = []
     for kx in range(read.count):
         by = kx - read.left
         inside = f"x >= {-by}" if by < 0 else f"x < {read.tiles - by}" if by else ""
-        beside = f"x - {-by}" if by < 0 else f"x + {by}"
-        found.append({"x": f"x{kx}" if by else "x", "inside": inside, "beside": beside, "slot": slot + kx})
+        tile = f"at + by_{kx}" if by else "at"
+        found.append({"by": f"by_{kx}", "step": by, "inside": inside, "tile": tile, "slot": slot + kx})
     return found
 
 

@@ -128,6 +128,7 @@ class _Tile:
         self.acc = p.numbers("acc", (4, 5, 6, 7))
         self.data = p.numbers("d", (9, 10) if self.half else (9, 10, 11))
         self.k = p.numbers("k", (11, 12) if self.half else (12, 13))
+        self.spare = p.number("plus", 13)  # where two outputs are computed
         self.moved: set[int] = set()  # rows whose pointers are at the next channels
 
     def sum_of(self, output: int, lane: int) -> Reg:
@@ -248,12 +249,12 @@ class _Tile:
     def finish(self, outputs: range, ends: bool) -> None:
         """Sums become outputs; the first of the first one is the last that is stored."""
         p, g, rescale = self.p, self.g, self.g.rescale
-        rest = self.data[-1] if not self.half else self.k[0]
+        rest = self.spare if self.half else self.data[-1]
         if not rescale.has_shifts:
             multipliers = [*self.data[:2], *(() if self.half else self.k)]
             for i in range(0, g.lanes, 2):
                 p.load_pair(*multipliers[i : i + 2], self.w, offset=4 * (g.parameters + i))
-            if rescale.numerics == "onnx":
+            if rescale.numerics == "onnx" and not self.half:
                 p.get(rest, "add")
         for lane in reversed(range(g.lanes)):
             m, add, shift, sign = self.data[0], self.data[1], self.k[0], self.k[1]
@@ -308,6 +309,8 @@ def filter_pairs(g: Pairs, groups: int) -> Routine:
         p.get(row, f"own{i}")
     p.get(tile.w, "weights")
     p.get(tile.out, "out")
+    if tile.half and g.rescale.numerics == "onnx":
+        p.get(tile.spare, "add")
     with p.until("group", tile.w, "weights_end", p.source("w_stop", 9)):
         passes = g.passes
         for outputs in passes:

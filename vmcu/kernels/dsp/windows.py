@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.copied import MOST_STACKED, copied_kernels
-from vmcu.kernels.dsp.gather import gather, gather_pair, gather_windows, run_order
+from vmcu.kernels.dsp.gather import gather, gather_windows, run_order
 from vmcu.kernels.dsp.joined import Joined, Shape, join
-from vmcu.kernels.dsp.matmul import DIRECT_STRIDE_LIMIT, pair, single
+from vmcu.kernels.dsp.matmul import pair, single
+from vmcu.kernels.dsp.pixels import pixel_kernels, tiled_pixel_kernels
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.kernels.dsp.weights import (
     SHARED,
@@ -136,7 +137,10 @@ def _kernels(
         return (_window_kernel(shape, product, context, constants, pad_value, uses_row, False),)
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
-        return _pixel_kernels(shape, product, context, constants, pad_value, uses_row)
+        return pixel_kernels(shape, product, context, constants, pad_value, uses_row)
+    in_tiles = tiled_pixel_kernels(shape, product, context, constants, pad_value)
+    if in_tiles and not uses_row:
+        return in_tiles
     groups = [
         n for n in {1, 2, shape.out_cols} if n <= shape.out_cols and -(-shape.out_cols // n) <= MOST_GROUPS
     ]
@@ -310,43 +314,3 @@ def _window_kernel(
         functions=functions,
         instructions=work,
     )
-
-
-def _pixel_kernels(
-    shape: Shape,
-    product: Product,
-    context: Mapping[str, object],
-    constants: tuple[ConstArray, ...],
-    pad_value: int,
-    uses_row: bool,
-) -> tuple[Kernel, ...]:
-    """1x1 convolutions: pixels unpacked ahead into scratch, or while they are multiplied."""
-    found = []
-    distance = shape.stride * shape.channels
-    one, odd = single(product, product.depth // WORD), shape.out_cols % 2
-    rest = {"single": one.function} if odd else {}
-    around = 2 * PER_PIXEL if context["part"] else PER_PIXEL
-    alone = odd * (one.instructions + around)
-    if distance <= DIRECT_STRIDE_LIMIT:
-        gathered = gather_pair(product.depth, product.unrolled)
-        two, straight = pair(product), pair(product, distance)
-        pairs = shape.out_cols // 2
-        ahead, during = ((gathered, two), 4 * product.depth), ((straight,), 0)
-        for routines, scratch in (ahead, during) if pairs else (during,):
-            functions = {"matmul_2": routines[-1].function, **rest}
-            if scratch:
-                functions["gather"] = gathered.function
-            found.append(
-                Kernel(
-                    "pixel_dsp",
-                    {**context, "direct": not scratch, "distance": distance},
-                    constants,
-                    pad_value=pad_value,  # of rows
-                    uses_row=uses_row,
-                    scratch_bytes=scratch,
-                    functions=functions,
-                    instructions=pairs * (sum(r.instructions for r in routines) + around) + alone + PER_ROW,
-                )
-            )
-    found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
-    return tuple(k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i]))

@@ -23,6 +23,7 @@ from typing import ClassVar, Literal, get_args
 from vmcu.ops.base import PLACEHOLDER, Function
 
 Kind = Literal["int32_t", "const int8_t *", "int8_t *", "const int8_t *const *"]
+Size = Literal["word", "half", "byte"]
 REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 PUSHED_BYTES = 4 * 13  # r0-r11 and lr
 WORDS = "const int32_t *"
@@ -162,25 +163,25 @@ class Program:
         )
 
     def load_from(
-        self, regs: Sequence[Reg], bases: Sequence[Reg], nears: Sequence[str], origins: Sequence[str], half: bool
+        self, regs: Sequence[Reg], bases: Sequence[Reg], nears: Sequence[str], origins: Sequence[str], size: Size
     ) -> None:
-        """Words, or two bytes and zeros, as far from `nears` as each base has gone from its origin; one or two at a time.
+        """Loads as far from `nears` as each base has gone from its origin; one or two at a time.
 
         Args:
             nears: parameters, one behind the other. In assembly they are distances from the origins (VMCU_FROM), so that no
                 pointer has to be moved along; in C they are the pointers.
             origins: parameters that the bases started from.
+            size: words, two bytes and zeros above, or signed bytes.
         """
         slot = self._slot(nears[0])
         assert [self._slot(near) for near in nears] == [slot + 4 * i for i in range(len(nears))]
         op = "ldrd" if len(regs) == 2 else "ldr"
         self._add(f"{op} {', '.join(r.asm for r in regs)}, [sp, #{slot}]", "")
-        load, call = ("ldrh", "vmcu_load_half") if half else ("ldr", "vmcu_load")
+        load = {"word": "ldr", "half": "ldrh", "byte": "ldrsb"}[size]
         for reg, base, near, origin in zip(regs, bases, nears, origins, strict=True):
-            self._add(
-                f"{load} {reg.asm}, [{base.asm}, {reg.asm}]",
-                f"{reg.name} = {call}({near}_ + ({base.name} - {origin}_));",
-            )
+            at = f"{near}_ + ({base.name} - {origin}_)"
+            value = {"word": f"vmcu_load({at})", "half": f"vmcu_load_half({at})", "byte": f"*({at})"}[size]
+            self._add(f"{load} {reg.asm}, [{base.asm}, {reg.asm}]", f"{reg.name} = {value};")
 
     def load_at(self, reg: Reg, base: Reg, index: Reg) -> None:
         """reg = the word at base + index, of any alignment."""

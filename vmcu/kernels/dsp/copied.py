@@ -23,7 +23,7 @@ from vmcu.ops.base import ConstArray, Kernel
 
 MOST_STACKED = 64  # bytes of a window that is copied to the stack
 MOST_EDGES = 3  # windows of a tile that lie in several: each is a text of its own
-MANY_LINES = 3  # that are copied in a loop which stays one
+MANY_LINES, LINES_AT_ONCE = 3, 5  # that compilers do not copy without a loop, and how many are then copied in a trip
 PER_ROW, PER_PIXEL, PER_TILE = 40, 16, 5  # instructions of the C around the routine, and of the step for a pointer
 PER_POINTER, PER_LINE, PER_TAP = 2, 5, 6  # the same of copying
 
@@ -57,7 +57,8 @@ def copied_kernels(
     order = run_order(size)
     product = make_product(weights, scaled, len(order), unrolled)
     one = single(product, size // WORD, size % WORD)
-    line = _copying(run) + PER_POINTER + (PER_LINE if kh > MANY_LINES else 0)
+    at_once = max(n for n in range(1, LINES_AT_ONCE + 1) if kh % n == 0) if kh > MANY_LINES else 1
+    line = _copying(run) + PER_POINTER + (PER_LINE // at_once if kh > MANY_LINES else 0)
     inner = shape.out_cols - len(edges)
     work = inner * kh * line
     for pieces in edges.values():
@@ -77,7 +78,7 @@ def copied_kernels(
         "size": size,
         "whole": size // WORD * WORD,
         "stacked": stacked,
-        "tall": kh > MANY_LINES,
+        "lines": list(range(at_once)),
         "edges": [
             {"col": col, "pieces": [dict(zip(("tile", "from", "to", "bytes"), p, strict=True)) for p in pieces]}
             for col, pieces in edges.items()

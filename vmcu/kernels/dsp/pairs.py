@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg, Routine
+from vmcu.kernels.dsp.beside import near, nears
 from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_once, rescale_onnx, rescale_tflm, words
 
 KERNEL = 3
@@ -128,7 +129,7 @@ class _Tile:
         self.acc = p.numbers("acc", (4, 5, 6, 7))
         self.data = p.numbers("d", (9, 10) if self.half else (9, 10, 11))
         self.k = p.numbers("k", (11, 12) if self.half else (12, 13))
-        self.spare = p.number("plus", 13)  # where two outputs are computed
+        self.spare = p.number("plus", 13)  # where two outputs are computed; else that is a register of weights
         self.moved: set[int] = set()  # rows whose pointers are at the next channels
 
     def sum_of(self, output: int, lane: int) -> Reg:
@@ -144,7 +145,7 @@ class _Tile:
         at = column - g.pad
         if not 0 <= at < g.tile_cols:
             names, origins = [near(column, row) for row in rows], [f"own{row}" for row in rows]
-            p.load_from(to, [self.rows[row] for row in rows], names, origins, self.half)
+            p.load_from(to, [self.rows[row] for row in rows], names, origins, "half" if self.half else "word")
             return
         load = p.load_half if self.half else p.load
         for reg, row in zip(to, rows, strict=True):
@@ -172,9 +173,13 @@ class _Tile:
         p.widen(c, b, upper=True)
         multiply(2, a, c)
 
+    def behind(self, word: int) -> int:
+        """Where a word of the block is: its pointer has moved on with the first load."""
+        return 4 * (word - self.g.words)
+
     def weights(self, word: int) -> tuple[Reg, Reg]:
         """The pair of weights at a word of the block."""
-        self.p.load_pair(*self.k, self.w, offset=4 * word)
+        self.p.load_pair(*self.k, self.w, offset=self.behind(word))
         return self.k
 
     def upper_rows(self, outputs: range, ends: bool) -> None:
@@ -253,13 +258,13 @@ class _Tile:
         if not rescale.has_shifts:
             multipliers = [*self.data[:2], *(() if self.half else self.k)]
             for i in range(0, g.lanes, 2):
-                p.load_pair(*multipliers[i : i + 2], self.w, offset=4 * (g.parameters + i))
+                p.load_pair(*multipliers[i : i + 2], self.w, offset=self.behind(g.parameters + i))
             if rescale.numerics == "onnx" and not self.half:
                 p.get(rest, "add")
         for lane in reversed(range(g.lanes)):
             m, add, shift, sign = self.data[0], self.data[1], self.k[0], self.k[1]
             if rescale.has_shifts:
-                at = 4 * (g.parameters + 3 * lane)
+                at = self.behind(g.parameters + 3 * lane)
                 p.load_pair(m, add, self.w, offset=at)
                 p.load(shift, self.w, offset=at + 8)
             for n, output in reversed(list(enumerate(outputs))):
@@ -272,16 +277,6 @@ class _Tile:
                     rescale_onnx(p, rescale, value, multipliers[lane], rest)
                 at = output * g.channels + lane
                 p.store_byte(value, self.out, offset=at, step=g.lanes if ends and at == 0 else 0)
-
-
-def near(column: int, row: int) -> str:
-    """Name of the parameter for a pixel of a neighbour."""
-    return f"near{row}_{column}"
-
-
-def nears(g: Pairs) -> list[tuple[int, int]]:
-    """(column, row) of these parameters, in order: what is loaded together lies together."""
-    return [*((c, row) for c in g.beside for row in (0, 1)), *((c, 2) for c in g.beside)]
 
 
 @lru_cache(maxsize=64)
@@ -301,7 +296,7 @@ def filter_pairs(g: Pairs, groups: int) -> Routine:
             *((f"own{row}", "const int8_t *") for row in range(KERNEL)),
             *(("weights", "const int32_t *"), ("out", "int8_t *")),
             *(("weights_end", "const int32_t *"), ("add", "int32_t")),
-            *((near(c, row), "const int8_t *") for c, row in nears(g)),
+            *((near(c, row), "const int8_t *") for c, row in nears(g.beside)),
         ],
     )
     tile = _Tile(p, g)
@@ -309,14 +304,19 @@ def filter_pairs(g: Pairs, groups: int) -> Routine:
         p.get(row, f"own{i}")
     p.get(tile.w, "weights")
     p.get(tile.out, "out")
+    stop: Reg | None = None
     if tile.half and g.rescale.numerics == "onnx":
         p.get(tile.spare, "add")
-    with p.until("group", tile.w, "weights_end", p.source("w_stop", 9)):
+    elif tile.half:
+        stop = p.source("w_end", 13)
+        p.get(stop, "weights_end")
+    with p.until("group", tile.w, stop or "weights_end", p.source("w_stop", 9)):
         passes = g.passes
         for outputs in passes:
             ends = outputs is passes[-1]
             for lane in range(0, g.lanes, 2):
-                p.load_pair(tile.sum_of(0, lane), tile.sum_of(0, lane + 1), tile.w, offset=4 * lane)
+                both, first = (tile.sum_of(0, lane), tile.sum_of(0, lane + 1)), outputs is passes[0] and lane == 0
+                p.load_pair(*both, tile.w, **({"step": 4 * g.words} if first else {"offset": tile.behind(lane)}))
             tile.upper_rows(outputs, ends)
             tile.third_row(outputs, ends)
             tile.finish(outputs, ends)
@@ -325,7 +325,6 @@ def filter_pairs(g: Pairs, groups: int) -> Routine:
                 p.advance(row, g.lanes)
         if passes[-1][0] > 0:
             p.advance(tile.out, g.lanes)
-        p.advance(tile.w, 4 * g.words)
     return Routine(p.function(), p.count({"group": groups}))
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vmcu.kernels.dsp.beside import arguments
 from vmcu.kernels.dsp.narrow import Narrow, filter_narrow, pack_narrow
-from vmcu.kernels.dsp.pairs import Pairs, filter_pairs, nears, pack_pairs
+from vmcu.kernels.dsp.pairs import Pairs, filter_pairs, pack_pairs
 from vmcu.kernels.dsp.pairs import LANES as PAIR_LANES
 from vmcu.kernels.dsp.planes import LANES, best_planes, fill_planes, filter_planes, pack_planes
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
@@ -65,7 +66,7 @@ def depthwise_kernels(
     def offered(scaled: Scaled) -> list[Kernel]:
         if uses_row or where["dilation"] != 1:
             return []
-        found = [*_sliding(weights, scaled, where, stride, pad_value)]
+        found = [*_sliding(weights, scaled, where, stride, pad, pad_value)]
         if narrow:
             found += _narrow(weights, scaled, where, stride, pad_value, not scaled.rescale.compact)
         found += _pairs(weights, scaled, where, stride, pad, pad_value)
@@ -188,6 +189,7 @@ def _sliding(
     scaled: Scaled,
     where: Mapping[str, object],
     stride: int,
+    pad: int,
     pad_value: int,
 ) -> tuple[Kernel, ...]:
     """The kernel of 3x3 filters (`sliding.py`)."""
@@ -198,6 +200,9 @@ def _sliding(
     g = Slide(stride, start, tiles, tile_cols, out_cols, channels, pad_value, scaled.rescale)
     if (kh, kw) != (KERNEL, KERNEL) or not g.usable:
         return ()
+    staying = replace(g, own=(start + pad) // tile_cols) if tiles > 1 else g
+    g = staying if len(staying.beside) <= MOST_BESIDE and not where["padded_cols"] else g
+    first, beside = arguments(g.beside, 0, g.own, tiles, tile_cols, channels) if g.own >= 0 else ([], [])
     routine = slide(g, channels)
     add = int(scaled.parameters[0, 1]) if scaled.rescale.numerics == "onnx" else 0
     pack = (
@@ -212,11 +217,14 @@ def _sliding(
             "add": add,
             "packed": scaled.rescale.packed,
             "addend": scaled.addend,
+            "own": first,
+            "nears": beside,
         },
         (ConstArray("weights", pack, "weights"),),
         pad_value=pad_value,
         functions={"slide": routine.function},
-        instructions=PER_ROW + PER_TILE * kh * (tiles - 1) + routine.instructions,
+        instructions=PER_ROW + PER_TILE * kh * (tiles - 1)
+        + PER_BESIDE * len(beside) + routine.instructions,
     )
     return (kernel,)
 
@@ -306,16 +314,11 @@ def _pairs(
         groups, part = divmod(channels, lanes)
         starts = [*range(0, channels - lanes + 1, lanes), *([channels - lanes] if part else [])]
         routine = filter_pairs(g, groups)
-        once = PER_CALL + PER_BESIDE * len(nears(g))
+        first, beside = arguments(g.beside, start, own, tiles, tile_cols, channels)
+        once = PER_CALL + PER_BESIDE * len(beside)
         context = {
-            "own": [f"in[{row * tiles + own}]" for row in range(KERNEL)],
-            "nears": [
-                {
-                    "pixel": f"in[{row * tiles + (start + c) // tile_cols}] + {(start + c) % tile_cols * channels}",
-                    "own": f"in[{row * tiles + own}]",
-                }
-                for c, row in nears(g)
-            ],
+            "own": first,
+            "nears": beside,
             "words": groups * g.words,
             "all_words": (groups + 1) * g.words,
             "part": part,

@@ -33,9 +33,13 @@ AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "window_dsp plain": (260, 145),
     "window_dsp joined": (680, 300),  # tiles put side by side
     "window_dsp listed": (560, 230),  # all pixels of a tile listed
+    "copied_dsp": (450, 360),
     "slide_dsp": (220, 165),
+    "slide_dsp beside": (360, 290),  # in a tile, with neighbours
+    "pairs_dsp": (350, 270),
     "narrow_dsp": (600, 220),
     "pixel_dsp": (280, 210),
+    "pixel_tiles_dsp": (340, 230),
     "sum_dsp": (170, 140),
     "planes_dsp": (390, 215),
     "vector_dsp": (90, 80),
@@ -231,6 +235,8 @@ def _around_bytes(kernel: Kernel, small_c: bool) -> int:
         name += " joined"
     elif kernel.context.get("listed"):
         name += " listed"
+    elif name == "slide_dsp" and kernel.context["nears"]:
+        name += " beside"
     elif kernel.context.get("apart") is False:
         name += " plain two" if kernel.context["two"] else " plain"
     return AROUND_BYTES.get(name, OTHER_AROUND_BYTES)[small_c]

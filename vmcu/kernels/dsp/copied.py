@@ -88,7 +88,7 @@ def copied_kernels(
         "own_start": own_start,
         "stride": shape.stride,
         "farthest": shape.in_cols - shape.kernel_w,
-        "apart": shape.padded,
+        "leaves": shape.padded,
         "packed": scaled.rescale.packed,
         "addend": scaled.addend,
     }

@@ -87,6 +87,7 @@ def tiled_pixel_kernels(
             "pixel_tiles_dsp",
             {
                 **context,
+                "listed": False,
                 "copies": copies,
                 "tile_pairs": width // 2 * 2,
                 "alone": alone > 0,

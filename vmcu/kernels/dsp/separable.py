@@ -317,6 +317,7 @@ def _pairs(
         first, beside = arguments(g.beside, start, own, tiles, tile_cols, channels)
         once = PER_CALL + PER_BESIDE * len(beside)
         context = {
+            "lanes": lanes,
             "own": first,
             "nears": beside,
             "words": groups * g.words,

@@ -49,7 +49,15 @@ def layers(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
                 yield conv(
                     rng, n, (4, cols, channels), channels, (3, 3), strides=(stride, stride), pads=(1, 1, 1, 1), groups=channels
                 )  # fmt: skip
-    for width, stride, channels in ((1, 2, 32), (5, 1, 14), (6, 2, 6), (8, 1, 9), (8, 1, 31), (12, 2, 5), (20, 1, 4)):
+    for width, stride, channels in (
+        (1, 2, 32),
+        (5, 1, 14),
+        (6, 2, 6),
+        (8, 1, 9),
+        (8, 1, 31),
+        (12, 2, 5),
+        (20, 1, 4),
+    ):
         yield conv(
             rng, n, (5, TILES * width * stride, channels), channels, (3, 3), strides=(stride, stride), pads=(1, 1, 1, 1), groups=channels
         )  # fmt: skip

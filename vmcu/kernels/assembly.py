@@ -163,7 +163,12 @@ class Program:
         )
 
     def load_from(
-        self, regs: Sequence[Reg], bases: Sequence[Reg], nears: Sequence[str], origins: Sequence[str], size: Size
+        self,
+        regs: Sequence[Reg],
+        bases: Sequence[Reg],
+        nears: Sequence[str],
+        origins: Sequence[str],
+        size: Size,
     ) -> None:
         """Loads as far from `nears` as each base has gone from its origin; one or two at a time.
 

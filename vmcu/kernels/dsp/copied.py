@@ -23,8 +23,10 @@ from vmcu.ops.base import ConstArray, Kernel
 
 MOST_STACKED = 64  # bytes of a window that is copied to the stack
 MOST_EDGES = 3  # windows of a tile that lie in several: each is a text of its own
-MANY_LINES, LINES_AT_ONCE = 3, 5  # that compilers do not copy without a loop, and how many are then copied in a trip
-PER_ROW, PER_PIXEL, PER_TILE = 40, 16, 5  # instructions of the C around the routine, and of the step for a pointer
+MANY_LINES = 3  # that compilers copy without a loop
+LINES_AT_ONCE = 5  # of more, at most
+PER_ROW, PER_PIXEL = 40, 16  # instructions of the C around the routine
+PER_TILE = 5  # of the step for a pointer
 PER_POINTER, PER_LINE, PER_TAP = 2, 5, 6  # the same of copying
 
 
@@ -79,10 +81,7 @@ def copied_kernels(
         "whole": size // WORD * WORD,
         "stacked": stacked,
         "lines": list(range(at_once)),
-        "edges": [
-            {"col": col, "pieces": [dict(zip(("tile", "from", "to", "bytes"), p, strict=True)) for p in pieces]}
-            for col, pieces in edges.items()
-        ],
+        "edges": [{"col": col, "pieces": [_named(p) for p in pieces]} for col, pieces in edges.items()],
         "inner": inner > 0,
         "own": own,
         "own_start": own_start,
@@ -121,6 +120,10 @@ def _in_tiles(shape: Shape, where: Mapping[str, object]) -> tuple[dict[int, tupl
     own = next((pieces[0][0] for pieces in found.values() if len(pieces) == 1), 0)
     edges = {col: pieces for col, pieces in found.items() if len(pieces) > 1 or pieces[0][0] != own}
     return edges, own, start - own * width
+
+
+def _named(piece: Piece) -> dict[str, int]:
+    return dict(zip(("tile", "from", "to", "bytes"), piece, strict=True))
 
 
 def _copying(size: int) -> int:

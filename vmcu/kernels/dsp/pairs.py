@@ -13,7 +13,7 @@ The order of columns is the one that loads the fewest weights; weights of a colu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
@@ -90,7 +90,8 @@ class Pairs:
     @property
     def words(self) -> int:
         """Of so many channels: biases, weights, requantisation."""
-        return self.parameters + self.lanes * (1 if self.rescale.numerics == "onnx" else self.rescale.shifted_words)
+        each = 1 if self.rescale.numerics == "onnx" else self.rescale.shifted_words
+        return self.parameters + self.lanes * each
 
     @property
     def parameters(self) -> int:
@@ -128,8 +129,9 @@ class _Tile:
         self.out, self.w = p.target("to", 3), p.source("w", 8)
         self.acc = p.numbers("acc", (4, 5, 6, 7))
         self.data = p.numbers("d", (9, 10) if self.half else (9, 10, 11))
-        self.k = p.numbers("k", (11, 12) if self.half else (12, 13))
-        self.spare = p.number("plus", 13)  # where two outputs are computed; else that is a register of weights
+        first = 11 if self.half else 12
+        self.k = (p.number("k0", first), p.number("k1", first + 1))
+        self.spare = p.number("plus", 13)  # with two outputs; with one it is the second of the weights
         self.moved: set[int] = set()  # rows whose pointers are at the next channels
 
     def sum_of(self, output: int, lane: int) -> Reg:
@@ -154,24 +156,24 @@ class _Tile:
             if ends:
                 self.moved.add(row)
 
-    def join(self, multiply: Callable[[int, Reg, Reg], None]) -> None:
-        """Two words of data become words of a channel each, two of them at a time: `multiply` gets the first one's number and them."""
+    def join(self) -> Iterator[tuple[int, Reg, Reg]]:
+        """Two words of data become words of a channel each, two of them at a time: the first one's number and them."""
         p, (a, b) = self.p, self.data[:2]
         if self.half:
             p.lows(a, a, b)
             p.widen(b, a, upper=True)
             p.widen(a, a)
-            multiply(0, a, b)
+            yield 0, a, b
             return
         c = self.data[2]
         p.lows(c, a, b)
         p.highs(b, a, b)
         p.widen(a, c)
         p.widen(c, c, upper=True)
-        multiply(0, a, c)
+        yield 0, a, c
         p.widen(a, b)
         p.widen(c, b, upper=True)
-        multiply(2, a, c)
+        yield 2, a, c
 
     def behind(self, word: int) -> int:
         """Where a word of the block is: its pointer has moved on with the first load."""
@@ -182,23 +184,28 @@ class _Tile:
         self.p.load_pair(*self.k, self.w, offset=self.behind(word))
         return self.k
 
+    def start(self, first: bool) -> None:
+        """Sums of the first output begin with the biases; `first`: of the first outputs, when the pointer moves on."""
+        for lane in range(0, self.g.lanes, 2):
+            a, b = self.sum_of(0, lane), self.sum_of(0, lane + 1)
+            if first and lane == 0:
+                self.p.load_pair(a, b, self.w, step=4 * self.g.words)
+            else:
+                self.p.load_pair(a, b, self.w, offset=self.behind(lane))
+
     def upper_rows(self, outputs: range, ends: bool) -> None:
         """The products of the first two rows of the window."""
         p, lanes, last = self.p, self.g.lanes, -1
         order = self.g.order(outputs)
         for i, (column, met) in enumerate(order):
             self.load(self.data[:2], (0, 1), column, ends and i == len(order) - 1)
-
-            def multiply(lane: int, a: Reg, b: Reg, uses: Sequence[tuple[int, int]] = met, i: int = i) -> None:
-                nonlocal last
-                for n, kx in uses:
+            for lane, a, b in self.join():
+                for n, kx in met:
                     if kx != last or not self.half:
                         self.weights(lanes * (1 + kx) + lane)
                     last = kx
                     for x, k, to in ((a, self.k[0], lane), (b, self.k[1], lane + 1)):
                         p.dot(self.sum_of(n, to), x, k, self.sum_of(0, to) if i == 0 and n else None)
-
-            self.join(multiply)
 
     def third_row(self, outputs: range, ends: bool) -> None:
         """Those of the third: two columns at a time, the first two last."""
@@ -210,14 +217,11 @@ class _Tile:
             k = self.weights(rest)
             self.load((a,), (2,), begin, False)
             self.load((b,), (2,), begin + 1, False)
-
-            def second(_: int, x: Reg, y: Reg) -> None:
+            for _, x, y in self.join():
                 for lane, value in enumerate((x, y)):
                     p.dot(self.sum_of(1, lane), value, k[lane])
                     if g.stride == 1:
                         p.mla(self.sum_of(0, lane), value, k[lane], "bt")
-
-            self.join(second)
         if not (self.half and len(outputs) == 2 and g.stride == 1):  # the third column of the first output
             self.load((a,), (2,), first + 2, False)
             p.widen(b, a, upper=True)
@@ -241,15 +245,12 @@ class _Tile:
             self.load((reg,), (2,), column, ends and i == 1)
         if self.half and not (len(outputs) == 2 and g.stride == 2):
             self.weights(pair)
-
-        def multiply(lane: int, x: Reg, y: Reg) -> None:
+        for lane, x, y in self.join():
             k = self.k if self.half else self.weights(pair + lane)
             for i, value in enumerate((x, y)):
                 p.dot(self.sum_of(0, lane + i), value, k[i])
                 if self.half and len(outputs) == 2 and g.stride == 1:
                     p.mla(self.sum_of(1, lane + i), value, k[i], "tb")
-
-        self.join(multiply)
 
     def finish(self, outputs: range, ends: bool) -> None:
         """Sums become outputs; the first of the first one is the last that is stored."""
@@ -258,7 +259,7 @@ class _Tile:
         if not rescale.has_shifts:
             multipliers = [*self.data[:2], *(() if self.half else self.k)]
             for i in range(0, g.lanes, 2):
-                p.load_pair(*multipliers[i : i + 2], self.w, offset=self.behind(g.parameters + i))
+                p.load_pair(multipliers[i], multipliers[i + 1], self.w, offset=self.behind(g.parameters + i))
             if rescale.numerics == "onnx" and not self.half:
                 p.get(rest, "add")
         for lane in reversed(range(g.lanes)):
@@ -314,9 +315,7 @@ def filter_pairs(g: Pairs, groups: int) -> Routine:
         passes = g.passes
         for outputs in passes:
             ends = outputs is passes[-1]
-            for lane in range(0, g.lanes, 2):
-                both, first = (tile.sum_of(0, lane), tile.sum_of(0, lane + 1)), outputs is passes[0] and lane == 0
-                p.load_pair(*both, tile.w, **({"step": 4 * g.words} if first else {"offset": tile.behind(lane)}))
+            tile.start(outputs is passes[0])
             tile.upper_rows(outputs, ends)
             tile.third_row(outputs, ends)
             tile.finish(outputs, ends)

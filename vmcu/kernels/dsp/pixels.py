@@ -10,7 +10,8 @@ from vmcu.kernels.dsp.matmul import DIRECT_STRIDE_LIMIT, pair, single
 from vmcu.kernels.dsp.weights import WORD, Product
 from vmcu.ops.base import ConstArray, Kernel
 
-PER_PIXEL, PER_ROW, PER_POINTER = 16, 60, 8  # instructions of the C around the routines, and of a pointer to a tile
+PER_PIXEL, PER_ROW = 16, 60  # instructions of the C around the routines
+PER_POINTER = 8  # of a pointer to a tile
 MOST_ALONE = 2  # the part of a row that is computed pixel by pixel, because copies lie where its results will: half of it at most
 
 

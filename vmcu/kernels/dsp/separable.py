@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.beside import arguments
 from vmcu.kernels.dsp.narrow import Narrow, filter_narrow, pack_narrow
-from vmcu.kernels.dsp.pairs import Pairs, filter_pairs, pack_pairs
 from vmcu.kernels.dsp.pairs import LANES as PAIR_LANES
+from vmcu.kernels.dsp.pairs import Pairs, filter_pairs, pack_pairs
 from vmcu.kernels.dsp.planes import LANES, best_planes, fill_planes, filter_planes, pack_planes
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.kernels.dsp.sliding import KERNEL, Slide, pack_slide, pack_slide_bytes, slide
@@ -223,8 +223,7 @@ def _sliding(
         (ConstArray("weights", pack, "weights"),),
         pad_value=pad_value,
         functions={"slide": routine.function},
-        instructions=PER_ROW + PER_TILE * kh * (tiles - 1)
-        + PER_BESIDE * len(beside) + routine.instructions,
+        instructions=PER_ROW + PER_TILE * kh * (tiles - 1) + PER_BESIDE * len(beside) + routine.instructions,
     )
     return (kernel,)
 

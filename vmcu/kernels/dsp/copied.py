@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.gather import run_order
-from vmcu.kernels.dsp.joined import Piece, Shape, pieces_of
+from vmcu.kernels.dsp.joined import Piece, Shape, in_tiles
 from vmcu.kernels.dsp.matmul import single
 from vmcu.kernels.dsp.rescale import Scaled
 from vmcu.kernels.dsp.weights import WORD, blocks_of, make_product, pack_runs
@@ -53,7 +53,7 @@ def copied_kernels(
         return ()
     if (tiles == 1 and not stacked and not shape.padded) or (tiles > 1 and (shape.padded or uses_row)):
         return ()
-    edges, own, own_start = _in_tiles(shape, where) if tiles > 1 else ({}, 0, 0)
+    edges, own, own_start = in_tiles(shape, where) if tiles > 1 else ({}, 0, 0)
     if len(edges) > MOST_EDGES:
         return ()
     order = run_order(size)
@@ -108,18 +108,6 @@ def copied_kernels(
             + shape.out_cols * (one.instructions + PER_PIXEL * (2 if m % 4 else 1)),
         ),
     )
-
-
-def _in_tiles(shape: Shape, where: Mapping[str, object]) -> tuple[dict[int, tuple[Piece, ...]], int, int]:
-    """Pixels whose windows lie in several tiles, with the pieces of a line; the tile of the others, and where in it pixel 0 would begin."""
-    start, width = (int(str(where[k])) for k in ("start", "tile_cols"))
-    found = {
-        col: pieces_of(start + col * shape.stride, shape.kernel_w, width, shape.channels)
-        for col in range(shape.out_cols)
-    }
-    own = next((pieces[0][0] for pieces in found.values() if len(pieces) == 1), 0)
-    edges = {col: pieces for col, pieces in found.items() if len(pieces) > 1 or pieces[0][0] != own}
-    return edges, own, start - own * width
 
 
 def _named(piece: Piece) -> dict[str, int]:

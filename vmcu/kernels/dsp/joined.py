@@ -75,6 +75,18 @@ def pieces_of(first: int, count: int, width: int, channels: int) -> tuple[Piece,
     return tuple(pieces)
 
 
+def in_tiles(shape: Shape, where: Mapping[str, object]) -> tuple[dict[int, tuple[Piece, ...]], int, int]:
+    """Pixels whose windows lie in several tiles, with the pieces of a line; the tile of the others, and where in it pixel 0 would begin."""
+    start, width = (int(str(where[k])) for k in ("start", "tile_cols"))
+    found = {
+        col: pieces_of(start + col * shape.stride, shape.kernel_w, width, shape.channels)
+        for col in range(shape.out_cols)
+    }
+    own = next((pieces[0][0] for pieces in found.values() if len(pieces) == 1), 0)
+    edges = {col: pieces for col, pieces in found.items() if len(pieces) > 1 or pieces[0][0] != own}
+    return edges, own, start - own * width
+
+
 def join(shape: Shape, where: Mapping[str, object], outputs: int) -> Joined | None:
     """Where taps are runs of their own only because they lie in several tiles, and are no whole words."""
     tiles, start, width = (int(str(where[k])) for k in ("tiles", "start", "tile_cols"))

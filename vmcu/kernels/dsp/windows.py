@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vmcu.kernels.dsp.copied import MOST_STACKED, copied_kernels
 from vmcu.kernels.dsp.gather import gather, gather_windows, run_order
-from vmcu.kernels.dsp.joined import Joined, Shape, join
+from vmcu.kernels.dsp.joined import Joined, Shape, in_tiles, join
 from vmcu.kernels.dsp.matmul import pair, single
 from vmcu.kernels.dsp.pixels import pixel_kernels, tiled_pixel_kernels
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
@@ -36,13 +36,10 @@ from vmcu.quant.requantise import Requant
 
 PER_RUN, PER_PIXEL, PER_ROW, PER_BYTE = 4, 16, 60, 3  # instructions of the C around the routines
 PER_PIECE, PER_LINE = 3, 6  # the same where tiles are joined
-PER_POINTER, PER_LISTED = (
-    4,
-    3,
-)  # the same where all pixels of a tile are listed, and per tap that is looked up there
+PER_LISTED = 3  # the same per tap of a window whose taps are listed
 PER_TILE = 5  # instructions of the step for a pointer that it looks up
 MOST_GROUPS = 4  # of outputs for which tiles are joined: each is a text of its own
-MOST_POINTERS = 24  # to pixels, on the stack
+MOST_LISTED = 4  # windows of a tile that lie in several: the taps of each are a text of their own
 MANY_LINES = 3  # that are joined in a loop which stays one
 
 
@@ -114,7 +111,7 @@ def _kernels(
         and where["dilation"] == 1
         and channels % WORD == 0
         and not (uses_row or shape.padded)
-        and kh * ((shape.out_cols - 1) * stride + kw) <= MOST_POINTERS
+        and len(in_tiles(shape, where)[0]) <= MOST_LISTED
     )
     length = max(shape.run, WORD)
     order = [i if i < shape.run else -1 for i in run_order(length)]
@@ -138,9 +135,9 @@ def _kernels(
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
         return pixel_kernels(shape, product, context, constants, pad_value, uses_row)
-    in_tiles = tiled_pixel_kernels(shape, product, context, constants, pad_value)
-    if in_tiles and not uses_row:
-        return in_tiles
+    of_tiles = tiled_pixel_kernels(shape, product, context, constants, pad_value)
+    if of_tiles and not uses_row:
+        return of_tiles
     groups = [
         n for n in {1, 2, shape.out_cols} if n <= shape.out_cols and -(-shape.out_cols // n) <= MOST_GROUPS
     ]
@@ -215,11 +212,10 @@ def _window_kernel(
         inner, edge = (single(product, words, part, r).instructions for r in (kh, apart_runs))
         product_work = 0
         functions = {"single": single(product, words, part).function}
-    reached = (columns - 1) * shape.stride + kw if context["listed"] else 0
+    listed, own, own_start = in_tiles(shape, context) if context["listed"] else ({}, 0, 0)
     start = int(str(context["start"]))
-    if reached:  # those within a tile are runs of whole rows
-        offsets = [(start + col * shape.stride) % shape.in_cols for col in range(columns)]
-        edges = sum(offset + kw > shape.in_cols for offset in offsets)
+    if context["listed"]:  # those within a tile are runs of whole rows
+        edges = len(listed)
         edge += PER_LISTED * kh * kw
     else:
         edge += (PER_RUN + PER_BYTE * channels if copies else PER_RUN) * kh * kw
@@ -228,7 +224,6 @@ def _window_kernel(
     work = (
         PER_ROW
         + PER_TILE * kh * (int(str(context["tiles"])) - 1)
-        + PER_POINTER * kh * reached
         + product_work
         + columns * PER_PIXEL
         + round(apart_pixels * edge)
@@ -264,14 +259,22 @@ def _window_kernel(
         }
     more = {
         **lines,
-        "columns_read": reached,
-        "first_tile": start // shape.in_cols if reached else 0,
-        "first_at": start % shape.in_cols * channels if reached else 0,
-        "within": f"(col * {shape.stride} + {start % shape.in_cols}) % {shape.in_cols} <= {shape.in_cols - kw}"
-        if reached and 1 < kw <= shape.in_cols and edges < columns
-        else "",
-        "column_step": shape.stride,
-        "tile_bytes": shape.in_cols * channels,
+        "taps": [
+            {
+                "col": col,
+                "taps": [
+                    (tile, at * channels)
+                    for tile, at in (
+                        divmod(start + col * shape.stride + kx, shape.in_cols) for kx in range(kw)
+                    )
+                ],
+            }
+            for col in listed
+        ],
+        "own": own,
+        "own_start": own_start,
+        "inner": edges < columns,
+        "stride": shape.stride,
         "joined": joined is not None,
         "abreast": pairs > 0,
         "always": pairs > 0 and not apart and not odd,

@@ -22,6 +22,7 @@ from vmcu.ir.quantized import Interface, Isa, QuantizedGraph, Tensor
 from vmcu.memory.plan import MemoryPlan
 from vmcu.memory.tables import ReadTable, StepTable, Tables, TensorTable
 from vmcu.ops.base import Kernel, QOp
+from vmcu.ops.columns import quotient
 from vmcu.resources import folder
 
 POOL_ALIGN = 4
@@ -499,7 +500,7 @@ def _rows_leave(read: ReadTable, rows_in: int, rows_out: int) -> bool:
 
 def _patch(read: ReadTable, rows: int, rows_out: int) -> dict[str, object]:
     """What a step prints to find the tiles of a patch: C expressions of the first row and tile; see `_neighbours`."""
-    line = _quotient(rows_out, read.tiles_out)
+    line = quotient(rows_out, read.tiles_out)
     listed = _reaches_out(read) and read.count <= MANY_IN_ROW
     y = "line" if listed else line
     if read.stride > 1:
@@ -528,17 +529,6 @@ def _patch(read: ReadTable, rows: int, rows_out: int) -> dict[str, object]:
         "tiled": read.tiles > 1,
         "neighbours": [],
     }
-
-
-def _quotient(count: int, divisor: int) -> str:
-    """C expression of row / divisor for rows below `count`: a multiplication and a shift, which every core has, where that is exact."""
-    if divisor == 1:
-        return "row"
-    for bits in range(divisor.bit_length(), 16):
-        factor = -(-(1 << bits) // divisor)
-        if count * factor < 1 << 31 and all(r * factor >> bits == r // divisor for r in range(count)):
-            return f"(row >> {bits})" if factor == 1 else f"(row * {factor} >> {bits})"
-    return f"(row / {divisor})"
 
 
 def _neighbours(read: ReadTable, slot: int) -> list[dict[str, object]]:

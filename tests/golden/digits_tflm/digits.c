@@ -590,13 +590,12 @@ static void sum_rows_1(const int8_t *const *in, int8_t *out, int32_t row)
 {
     vmcu_word *acc = (vmcu_word *)(void *)out;
     const int8_t *x = in[0];
-    int32_t col, c;
-    for (c = 0; c < 4; c++) {
-        int32_t sum = row == 0 ? 320 : acc[c];
-        for (col = 0; col < 1; col++) {
-            sum += x[col * 4 + c];
-        }
-        acc[c] = sum;
+    int32_t c;
+    for (c = 0; c < 4; c += 4) {
+        acc[c + 0] = (row == 0 ? 320 : acc[c + 0]) + x[c + 0];
+        acc[c + 1] = (row == 0 ? 320 : acc[c + 1]) + x[c + 1];
+        acc[c + 2] = (row == 0 ? 320 : acc[c + 2]) + x[c + 2];
+        acc[c + 3] = (row == 0 ? 320 : acc[c + 3]) + x[c + 3];
     }
 }
 

@@ -75,7 +75,7 @@ class Columns:
         left, right = self._neighbours(x, out) if both else (0, 0)
         col, tiles = "col", 1
         if out.tiles > 1 and not both:
-            col = f"({tile_of(out)} * {out.segment_cols} + col)"
+            col = f"(row % {out.tiles} * {out.segment_cols} + col)"
         if x.tiles > 1:
             tiles = left + 1 + right if both else x.tiles
         start = left * x.segment_cols - self.pad

@@ -1,4 +1,4 @@
-"""The kernels of a depthwise convolution on DSP cores (`planes.py`, `taps.py`, `sliding.py`, `narrow.py`)."""
+"""The kernels of a depthwise convolution on DSP cores (`planes.py`, `taps.py`, `sliding.py`, `pairs.py`, `narrow.py`)."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "window_dsp plain two": (460, 260),  # no window reaches beyond the row, two pixels at a time
     "window_dsp plain": (260, 145),
     "window_dsp joined": (680, 300),  # tiles put side by side
-    "window_dsp listed": (560, 230),  # all pixels of a tile listed
-    "copied_dsp": (450, 360),
+    "window_dsp listed": (430, 320),  # taps of windows over tiles listed
+    "copied_dsp": (460, 370),
     "slide_dsp": (220, 165),
     "slide_dsp beside": (360, 290),  # in a tile, with neighbours
     "pairs_dsp": (350, 270),

@@ -86,6 +86,7 @@ def copied_kernels(
         "own": own,
         "own_start": own_start,
         "stride": shape.stride,
+        "some_inside": shape.in_cols >= shape.kernel_w,
         "farthest": shape.in_cols - shape.kernel_w,
         "leaves": shape.padded,
         "packed": scaled.rescale.packed,

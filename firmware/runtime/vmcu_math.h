@@ -15,6 +15,13 @@
 #define VMCU_ROLLED
 #endif
 
+/* In a loop over rows that mostly has one: compilers shall keep no pointer of every table that a row is looked up in. */
+#if defined(__GNUC__)
+#define VMCU_ANY_ROW(row) __asm__("" : "+r"(row))
+#else
+#define VMCU_ANY_ROW(row) ((void)0)
+#endif
+
 /* What the arithmetic below relies on, and C99 leaves to the compiler. */
 typedef char vmcu_check_byte_is_8_bits[CHAR_BIT == 8 ? 1 : -1];
 typedef char vmcu_check_right_shift_keeps_the_sign[(-3 >> 1) == -2 ? 1 : -1];

@@ -25,12 +25,17 @@ from vmcu.toolchain import build, build_host, find_compiler
 
 TILES = 3
 WANTED: dict[str, tuple[Callable[[Kernel], bool], int]] = {
-    "halfwords": (lambda k: k.template == "narrow_dsp" and bool(k.context["widened"]), 16),
+    "halfwords": (lambda k: k.template == "narrow_dsp" and bool(k.context["widened"]), 3),
     "bytes": (lambda k: k.template == "narrow_dsp" and not k.context["widened"], 26),
+    "pairs of channels": (lambda k: k.template == "pairs_dsp" and k.context["lanes"] == 2, 8),
+    "four channels": (lambda k: k.template == "pairs_dsp" and k.context["lanes"] == 4, 6),
+    "sliding": (lambda k: k.template == "slide_dsp" and bool(k.context["own"]), 8),
     "joined, one": (lambda k: bool(k.context.get("joined")) and not k.context["two"], 40),
     "joined, two": (lambda k: bool(k.context.get("joined") and k.context["two"]), 30),
-    "listed, one": (lambda k: bool(k.context.get("listed")) and not k.context["two"], 18),
-    "listed, two": (lambda k: bool(k.context.get("listed") and k.context["two"]), 18),
+    "copied": (lambda k: k.template == "copied_dsp", 12),
+    "listed, one": (lambda k: bool(k.context.get("listed")) and not k.context.get("two"), 18),
+    "listed, two": (lambda k: bool(k.context.get("listed") and k.context.get("two")), 11),
+    "pixels": (lambda k: k.template == "pixel_tiles_dsp", 6),
 }
 """What is asked of a kernel, and how many of the layers have one at least."""
 
@@ -44,7 +49,20 @@ def layers(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
                 yield conv(
                     rng, n, (4, cols, channels), channels, (3, 3), strides=(stride, stride), pads=(1, 1, 1, 1), groups=channels
                 )  # fmt: skip
+    for width, stride, channels in (
+        (1, 2, 32),
+        (5, 1, 14),
+        (6, 2, 6),
+        (8, 1, 9),
+        (8, 1, 31),
+        (12, 2, 5),
+        (20, 1, 4),
+    ):
+        yield conv(
+            rng, n, (5, TILES * width * stride, channels), channels, (3, 3), strides=(stride, stride), pads=(1, 1, 1, 1), groups=channels
+        )  # fmt: skip
     yield conv(rng, n, (4, 6, 8), 8, (2, 3), pads=(1, 2, 0, 0), groups=8)
+    yield conv(rng, n, (3, 6, 10), 10, (2, 3), pads=(0, 1, 0, 1), groups=10)
     yield conv(rng, n, (4, 9, 6), 6, (3, 1), groups=6)
     yield conv(rng, n, (1, 6, 9), 9, (1, 5), pads=(0, 2, 0, 2), groups=9)
     for channels in (1, 3, 6, 4, 8):
@@ -52,6 +70,8 @@ def layers(rng: np.random.Generator, n: Numerics) -> Iterator[Layer]:
             pads = (1, kernel[1] // 2) * 2
             cols = TILES * width * stride
             yield conv(rng, n, (4, cols, channels), 5, kernel, strides=(stride, stride), pads=pads)
+    for cols, depth, outputs in ((6, 8, 9), (6, 4, 16), (9, 12, 8), (12, 8, 6), (3, 4, 3)):
+        yield conv(rng, n, (3, cols, depth), outputs, (1, 1))
     yield conv(rng, n, (10, 12, 1), 8, (10, 8), strides=(2, 2), pads=(4, 3, 4, 3))
 
 

@@ -22,6 +22,7 @@ from vmcu.ir.quantized import Interface, Isa, QuantizedGraph, Tensor
 from vmcu.memory.plan import MemoryPlan
 from vmcu.memory.tables import ReadTable, StepTable, Tables, TensorTable
 from vmcu.ops.base import Kernel, QOp
+from vmcu.ops.columns import quotient
 from vmcu.resources import folder
 
 POOL_ALIGN = 4
@@ -209,13 +210,9 @@ class _Printer:
         if read.kind == "window":
             last = (rows_out - 1) * read.stride - read.pad + (read.kernel - 1) * read.dilation
             return read.pad > 0 or last >= rows_in
-        if read.rows:
-            return any(-1 in rows for rows in read.rows) or (read.kind == "patch" and _reaches_out(read))
         if read.kind == "patch":
-            last = (rows_out // read.tiles_out - 1) * read.stride - read.pad
-            last += (read.kernel - 1) * read.dilation
-            return read.pad > 0 or last >= rows_in // read.tiles or _reaches_out(read)
-        return False
+            return _rows_leave(read, rows_in, rows_out) or _reaches_out(read)
+        return read.kind == "table" and any(-1 in rows for rows in read.rows)
 
     def _is_read_or_written(self, index: int) -> bool:
         return any(index == s.output or any(index == r.tensor for r in s.reads) for s in self.tables.steps)
@@ -295,9 +292,20 @@ class _Printer:
         expression = _row_expression(read, count, f"s{i}_reads_{k}")
         row = "r" if padded else expression
         patch: dict[str, object] | None = None
-        if read.kind == "patch":
+        if _is_same_tile(read):
+            row = "row"
+        elif read.kind == "patch":
             row = "y" if read.tiles == 1 else f"y * {read.tiles} + x"
-            patch = _patch(read, rows, f"s{i}_reads_{k}")
+            patch = _patch(read, rows, len(self.tables.tensors[step.output].addresses), f"s{i}_reads_{k}")
+            if _reaches_out(read) and read.count <= MANY_IN_ROW:
+                patch["neighbours"] = [
+                    {
+                        **one,
+                        "pointer": self._pointer(read.tensor, str(one["tile"])),
+                        "tag": self._tag(read.tensor, str(one["tile"])),
+                    }
+                    for one in _neighbours(read, slot)
+                ]
         return {
             "slot": f"{slot}" if count == 1 else f"{slot} + i" if slot else "i",
             "count": count,
@@ -478,33 +486,78 @@ def _reaches_out(read: ReadTable) -> bool:
     return read.tiles == read.tiles_out and read.count > 1
 
 
-def _patch(read: ReadTable, rows: int, table: str) -> dict[str, object]:
-    """What a step prints to find the tiles of a patch: C expressions of row `ky` and of the first tile."""
-    y = f"row / {read.tiles_out}" if read.tiles_out > 1 else "row"
+def _is_same_tile(read: ReadTable) -> bool:
+    """Does each tile of the output read the one tile of the input that has its number?"""
+    one = read.kind == "patch" and read.kernel == read.count == read.stride == 1
+    return one and read.pad == 0 and read.tiles == read.tiles_out and not read.rows
+
+
+def _rows_leave(read: ReadTable, rows_in: int, rows_out: int) -> bool:
+    """Does a patch include rows above or below the tensor?"""
     if read.rows:
-        y = f"{table}[{y} * {read.kernel} + ky]" if read.kernel > 1 else f"{table}[{y}]"
+        return any(-1 in rows for rows in read.rows)
+    last = (rows_out // read.tiles_out - 1) * read.stride - read.pad + (read.kernel - 1) * read.dilation
+    return read.pad > 0 or last >= rows_in // read.tiles
+
+
+def _patch(read: ReadTable, rows: int, rows_out: int, table: str) -> dict[str, object]:
+    """What a step prints to find the tiles of a patch: C expressions of rows and of the first tile; see `_neighbours`.
+
+    Args:
+        rows, rows_out: segments of input and output.
+        table: name of the array of `read.rows`, where there are such.
+    """
+    line = quotient(rows_out, read.tiles_out)
+    listed = _reaches_out(read) and read.count <= MANY_IN_ROW
+    first = "line" if listed else line
+    if read.rows:
+        y = f"{table}[{first} * {read.kernel} + ky]"
+        first = "0"  # not even: each row is looked up
     else:
         if read.stride > 1:
-            y += f" * {read.stride}"
+            first += f" * {read.stride}"
         if read.pad:
-            y += f" - {read.pad}"
-        y += f" + ky * {read.dilation}"
+            first += f" - {read.pad}"
+        y = f"{first} + ky * {read.dilation}"
     x = "0"
     if read.tiles == read.tiles_out:
-        x = f"row % {read.tiles}" + (f" - {read.left}" if read.left else "")
-    inside = f"y < 0 || y >= {rows // read.tiles}"
-    if _reaches_out(read):
-        inside += f" || x < 0 || x >= {read.tiles}"
+        x = f"row - {line} * {read.tiles}" + (f" - {read.left}" if read.left else "")
+    outside = f"y < 0 || y >= {rows // read.tiles}"
+    if _reaches_out(read) and not listed:
+        outside += f" || x < 0 || x >= {read.tiles}"
     return {
+        "line": line,
+        "first": first,
         "y": y,
+        "even": not read.rows,
         "x": x,
+        "tiles": read.tiles,
+        "down": read.dilation * read.tiles,
         "kernel": read.kernel,
         "many": read.kernel * read.count > MANY_POINTERS,
         "wide": read.kernel * read.count > MANY_POINTERS and read.count > MANY_IN_ROW,
+        "dilation": read.dilation,
         "count": read.count,
-        "outside": inside,
+        "outside": outside,
+        "rows_leave": _rows_leave(read, rows, rows_out),
         "tiled": read.tiles > 1,
+        "neighbours": [],
     }
+
+
+def _neighbours(read: ReadTable, slot: int) -> list[dict[str, object]]:
+    """Of a patch with tiles beside the row's own: C expressions of the tiles of a line, and whether each is in the row.
+
+    Tile by tile of a line, so that what is outside is asked once a line and once a tile, not for every pointer. What is not in the
+    row is the tile itself, until it is padding.
+    """
+    found: list[dict[str, object]] = []
+    for kx in range(read.count):
+        by = kx - read.left
+        inside = f"x >= {-by}" if by < 0 else f"x < {read.tiles - by}" if by else ""
+        tile = f"at + by_{kx}" if by else "at"
+        found.append({"by": f"by_{kx}", "step": by, "inside": inside, "tile": tile, "slot": slot + kx})
+    return found
 
 
 def _narrowest_signed(rows: NDArray[np.int32]) -> NDArray[np.integer[Any]]:

@@ -23,6 +23,7 @@ from typing import ClassVar, Literal, get_args
 from vmcu.ops.base import PLACEHOLDER, Function
 
 Kind = Literal["int32_t", "const int8_t *", "int8_t *", "const int8_t *const *"]
+Size = Literal["word", "half", "byte"]
 REGISTERS = ("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 PUSHED_BYTES = 4 * 13  # r0-r11 and lr
 WORDS = "const int32_t *"
@@ -152,6 +153,40 @@ class Program:
         at = f"{base.name}[{offset}]" if offset else f"*{base.name}"
         move = f" {base.name} += {step};" if step else ""
         self._add(f"ldrsb {reg.asm}, {_address(base, offset, step)}", f"{reg.name} = {at};{move}")
+
+    def load_half(self, reg: Reg, base: Reg, offset: int = 0, step: int = 0) -> None:
+        """reg = the two bytes at base + offset, of any alignment, and zeros above; base += step (then the offset is 0)."""
+        at = f"{base.name} + {offset}" if offset else base.name
+        move = f" {base.name} += {step};" if step else ""
+        self._add(
+            f"ldrh {reg.asm}, {_address(base, offset, step)}", f"{reg.name} = vmcu_load_half({at});{move}"
+        )
+
+    def load_from(
+        self,
+        regs: Sequence[Reg],
+        bases: Sequence[Reg],
+        nears: Sequence[str],
+        origins: Sequence[str],
+        size: Size,
+    ) -> None:
+        """Loads as far from `nears` as each base has gone from its origin; one or two at a time.
+
+        Args:
+            nears: parameters, one behind the other. In assembly they are distances from the origins (VMCU_FROM), so that no
+                pointer has to be moved along; in C they are the pointers.
+            origins: parameters that the bases started from.
+            size: words, two bytes and zeros above, or signed bytes.
+        """
+        slot = self._slot(nears[0])
+        assert [self._slot(near) for near in nears] == [slot + 4 * i for i in range(len(nears))]
+        op = "ldrd" if len(regs) == 2 else "ldr"
+        self._add(f"{op} {', '.join(r.asm for r in regs)}, [sp, #{slot}]", "")
+        load = {"word": "ldr", "half": "ldrh", "byte": "ldrsb"}[size]
+        for reg, base, near, origin in zip(regs, bases, nears, origins, strict=True):
+            at = f"{near}_ + ({base.name} - {origin}_)"
+            value = {"word": f"vmcu_load({at})", "half": f"vmcu_load_half({at})", "byte": f"*({at})"}[size]
+            self._add(f"{load} {reg.asm}, [{base.asm}, {reg.asm}]", f"{reg.name} = {value};")
 
     def load_at(self, reg: Reg, base: Reg, index: Reg) -> None:
         """reg = the word at base + index, of any alignment."""

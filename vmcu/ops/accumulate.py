@@ -18,6 +18,8 @@ from vmcu.kernels import offer
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Window, numbers
 from vmcu.quant.requantise import Requant, saturate
 
+AT_ONCE = 4  # channels of a single pixel that are added in a trip of the loop
+
 
 def sums_name(out: Tensor) -> str:
     """Name of the accumulators of the operator that computes `out`."""
@@ -52,7 +54,9 @@ class SumRows(QOp):
         return out.tiles == 1
 
     def kernel(self, ins: tuple[Tensor, ...], out: Tensor) -> Kernel:
-        context = {"cols": ins[0].segment_cols, "channels": ins[0].channels, "start": self.start}
+        cols, channels = ins[0].segment_cols, ins[0].channels
+        lanes = list(range(AT_ONCE)) if cols == 1 and channels % AT_ONCE == 0 else []
+        context = {"cols": cols, "channels": channels, "start": self.start, "lanes": lanes}
         return Kernel("sum_rows", context, uses_row=True)
 
 

@@ -13,6 +13,22 @@ def same_tiles(*tensors: Tensor) -> bool:
     return len({t.tiles for t in tensors}) == 1
 
 
+def quotient(count: int, divisor: int) -> str:
+    """C expression of row / divisor for rows below `count`: a multiplication and a shift, which every core has, where that is exact."""
+    if divisor == 1:
+        return "row"
+    for bits in range(divisor.bit_length(), 16):
+        factor = -(-(1 << bits) // divisor)
+        if count * factor < 1 << 31 and all(r * factor >> bits == r // divisor for r in range(count)):
+            return f"(row >> {bits})" if factor == 1 else f"(row * {factor} >> {bits})"
+    return f"(row / {divisor})"
+
+
+def tile_of(out: Tensor) -> str:
+    """C expression of where in its row tile number `row` of a tensor is."""
+    return f"(row - {quotient(out.rows * out.tiles, out.tiles)} * {out.tiles})"
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Output column c reads input columns c*stride - pad + i*dilation for i < kernel.

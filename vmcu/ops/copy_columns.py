@@ -14,6 +14,7 @@ import numpy as np
 
 from vmcu.ir.quantized import Tensor
 from vmcu.ops.base import Access, ConstArray, Int8s, Kernel, QOp, Table, narrowest
+from vmcu.ops.columns import tile_of
 
 Piece = tuple[int, int, int]  # number of the input, first column, column behind the last
 Run = tuple[int, int, int]  # number of the pointer from 1 on, offset, bytes
@@ -91,7 +92,7 @@ class CopyColumns(QOp):
                 {
                     "to": to,
                     "source": source - 1,
-                    "offset": f"row % {out.tiles} * {even} + {offset}" if even else offset,
+                    "offset": f"{tile_of(out)} * {even} + {offset}" if even else offset,
                     "bytes": size,
                 }
                 for to, (source, offset, size) in zip(ends, runs[0], strict=False)

@@ -32,22 +32,26 @@ AROUND_BYTES: Mapping[str, tuple[int, int]] = {
     "window_dsp plain two": (460, 260),  # no window reaches beyond the row, two pixels at a time
     "window_dsp plain": (260, 145),
     "window_dsp joined": (680, 300),  # tiles put side by side
-    "window_dsp listed": (560, 230),  # all pixels of a tile listed
+    "window_dsp listed": (430, 320),  # taps of windows over tiles listed
+    "copied_dsp": (460, 370),
     "slide_dsp": (220, 165),
+    "slide_dsp beside": (360, 290),  # in a tile, with neighbours
+    "pairs_dsp": (350, 270),
     "narrow_dsp": (600, 220),
     "pixel_dsp": (280, 210),
+    "pixel_tiles_dsp": (340, 230),
     "sum_dsp": (170, 140),
     "planes_dsp": (390, 215),
     "vector_dsp": (90, 80),
     "accumulate_dsp": (140, 110),
     "taps_dsp": (670, 300),
-    "pixels_mve": (255, 150),
-    "windows_mve": (450, 330),
-    "taps_mve": (480, 330),
-    "lanes_mve": (580, 330),
-    "depthwise_mve": (310, 220),
-    "sum_mve": (150, 100),
-    "average_pool_mve": (280, 200),
+    "pixels_mve": (230, 150),
+    "windows_mve": (425, 330),
+    "taps_mve": (455, 330),
+    "lanes_mve": (555, 330),
+    "depthwise_mve": (285, 220),
+    "sum_mve": (125, 100),
+    "average_pool_mve": (255, 200),
     "product_small": (290, 165),
     "taps_small": (420, 260),
     "depthwise_small": (220, 150),
@@ -231,6 +235,8 @@ def _around_bytes(kernel: Kernel, small_c: bool) -> int:
         name += " joined"
     elif kernel.context.get("listed"):
         name += " listed"
+    elif name == "slide_dsp" and kernel.context["nears"]:
+        name += " beside"
     elif kernel.context.get("apart") is False:
         name += " plain two" if kernel.context["two"] else " plain"
     return AROUND_BYTES.get(name, OTHER_AROUND_BYTES)[small_c]

@@ -60,6 +60,7 @@ VMCU_NAKED static void matmul_1_1(
         "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
+        ".rept 4\n"
         "ldr r2, [r0], #4\n"
         "sxtb16 r3, r2, ror #8\n"
         "sxtb16 r2, r2\n"
@@ -76,6 +77,7 @@ VMCU_NAKED static void matmul_1_1(
         "smlad r7, r3, r11, r7\n"
         "sxtb16 r11, r11\n"
         "smlad r6, r3, r11, r6\n"
+        ".endr\n"
         "cmp r0, r12\n"
         "bne 3b\n"
         "ldr r2, [r0, #-2]\n"
@@ -136,6 +138,7 @@ static void matmul_1_1(
     const int8_t *x, *w, *x_end;
     int8_t *to;
     const int8_t *const *row;
+    int32_t rept;
     w = weights_;
     do {
         acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); acc2 = vmcu_load(w + 8); acc3 = vmcu_load(w + 12); w += 16;
@@ -145,22 +148,24 @@ static void matmul_1_1(
             length = row_bytes_;
             x_end = x + length;
             do {
-                a = vmcu_load(x); x += 4;
-                b = vmcu_sxtb16(a, 8);
-                a = vmcu_sxtb16(a, 0);
-                h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
-                acc1 = vmcu_smlad(a, h0, acc1);
-                h0 = vmcu_sxtb16(h0, 0);
-                acc0 = vmcu_smlad(a, h0, acc0);
-                acc3 = vmcu_smlad(a, h1, acc3);
-                h1 = vmcu_sxtb16(h1, 0);
-                acc2 = vmcu_smlad(a, h1, acc2);
-                acc1 = vmcu_smlad(b, h2, acc1);
-                h2 = vmcu_sxtb16(h2, 0);
-                acc0 = vmcu_smlad(b, h2, acc0);
-                acc3 = vmcu_smlad(b, h3, acc3);
-                h3 = vmcu_sxtb16(h3, 0);
-                acc2 = vmcu_smlad(b, h3, acc2);
+                for (rept = 0; rept < 4; rept++) {
+                    a = vmcu_load(x); x += 4;
+                    b = vmcu_sxtb16(a, 8);
+                    a = vmcu_sxtb16(a, 0);
+                    h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
+                    acc1 = vmcu_smlad(a, h0, acc1);
+                    h0 = vmcu_sxtb16(h0, 0);
+                    acc0 = vmcu_smlad(a, h0, acc0);
+                    acc3 = vmcu_smlad(a, h1, acc3);
+                    h1 = vmcu_sxtb16(h1, 0);
+                    acc2 = vmcu_smlad(a, h1, acc2);
+                    acc1 = vmcu_smlad(b, h2, acc1);
+                    h2 = vmcu_sxtb16(h2, 0);
+                    acc0 = vmcu_smlad(b, h2, acc0);
+                    acc3 = vmcu_smlad(b, h3, acc3);
+                    h3 = vmcu_sxtb16(h3, 0);
+                    acc2 = vmcu_smlad(b, h3, acc2);
+                }
             } while (x != x_end);
             a = vmcu_load(x + -2);
             b = vmcu_sxtb16(a, 8);
@@ -203,418 +208,237 @@ static void matmul_1_1(
 }
 #endif
 
-static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
+static void copied_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
-    int32_t pixel;
-    const int8_t *lines[3];
-    int8_t copy[24];
-    for (pixel = 0; pixel < 2; pixel += 1) {
-        int8_t *to[1];
-        int32_t which;
-        if (pixel == 0) {
-            int8_t *line = copy;
-            int32_t y;
-            for (y = 0; y < 3; y++) {
-                memcpy(line + 0, in[y * 3 + 0] + 2, 2);
-                memcpy(line + 2, in[y * 3 + 1] + 0, 4);
-                memcpy(line + 6, in[y * 3 + 2] + 0, 2);
-                lines[y] = line;
-                line += 8;
+    int8_t window[18];
+    const int8_t *run = window;
+    int32_t col;
+    for (col = 0; col < 2; col++) {
+        int8_t *to = out + col * 4;
+        int8_t *line = window;
+        int32_t ky;
+        if (col == 0) {
+            for (ky = 0; ky < 3; ky += 1) {
+                memcpy(line + 0, in[(ky + 0) * 3 + 0] + 2, 2);
+                memcpy(line + 2, in[(ky + 0) * 3 + 1] + 0, 4);
+                line += 6;
             }
         }
-        for (which = 0; which < 1; which++) {
-            int32_t ky, count = 3, bytes = 4;
-            const int8_t *runs[3];
-            int32_t col = pixel + which;
-            int32_t first = col;
-            to[which] = out + col * 4;
-            for (ky = 0; ky < 3; ky++) {
-                runs[ky] = lines[ky] + first * 2;
+        if (col == 1) {
+            for (ky = 0; ky < 3; ky += 1) {
+                memcpy(line + 0, in[(ky + 0) * 3 + 1] + 0, 4);
+                memcpy(line + 4, in[(ky + 0) * 3 + 2] + 0, 2);
+                line += 6;
             }
-            matmul_1_1(runs, weights, to[0], runs + count, bytes, weights + 33);
         }
+        matmul_1_1(&run, weights, to, &run + 1, 16, weights + 29);
     }
 }
 
-/* Four channels at a time of 2 outputs, 3x3 taps, stride 1, 4 bytes apart. */
+/* A 3x3 filter over 2 columns of 4 and 2 beside them, stride 1, 2 outputs, 2 channels at a time. */
 #if defined(VMCU_THUMB2_DSP)
-VMCU_NAKED static void filter_narrow_1(
-    const int8_t *p0_ VMCU_UNUSED, const int8_t *p1_ VMCU_UNUSED, const int8_t *p2_ VMCU_UNUSED,
-    const int8_t *p3_ VMCU_UNUSED, const int8_t *p4_ VMCU_UNUSED, const int8_t *p5_ VMCU_UNUSED,
-    const int8_t *p6_ VMCU_UNUSED, const int8_t *p7_ VMCU_UNUSED, const int8_t *p8_ VMCU_UNUSED,
-    const int8_t *p9_ VMCU_UNUSED, const int8_t *p10_ VMCU_UNUSED, const int8_t *p11_ VMCU_UNUSED,
-    const int32_t *weightss_ VMCU_UNUSED, int8_t *out_ VMCU_UNUSED, int32_t channel_ VMCU_UNUSED,
-    const int32_t *weights_ends_ VMCU_UNUSED)
+VMCU_NAKED static void filter_pairs_1(
+    const int8_t *own0_ VMCU_UNUSED, const int8_t *own1_ VMCU_UNUSED,
+    const int8_t *own2_ VMCU_UNUSED, const int32_t *weightss_ VMCU_UNUSED,
+    int8_t *out_ VMCU_UNUSED, const int32_t *weights_ends_ VMCU_UNUSED, int32_t add_ VMCU_UNUSED,
+    const int8_t *near0_0_ VMCU_UNUSED, const int8_t *near1_0_ VMCU_UNUSED,
+    const int8_t *near0_3_ VMCU_UNUSED, const int8_t *near1_3_ VMCU_UNUSED,
+    const int8_t *near2_0_ VMCU_UNUSED, const int8_t *near2_3_ VMCU_UNUSED)
 {
     __asm__(
         "push {r0-r11, lr}\n"
-        "ldr r12, [sp, #84]\n"
-        "ldr lr, [sp, #92]\n"
+        "ldr r0, [sp, #0]\n"
+        "ldr r1, [sp, #4]\n"
+        "ldr r2, [sp, #8]\n"
+        "ldr r8, [sp, #12]\n"
+        "ldr r3, [sp, #52]\n"
+        "ldr lr, [sp, #60]\n"
         "1:\n"
-        "ldrd r2, r3, [r12]\n"
-        "ldrd r4, r5, [r12, #8]\n"
-        "ldrd r6, r7, [r12]\n"
-        "ldrd r8, r9, [r12, #8]\n"
-        "ldr r10, [sp, #0]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "ldrd r0, r1, [r12, #16]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #4]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "ldrd r0, r1, [r12, #24]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #8]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "ldrd r0, r1, [r12, #32]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #12]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "ldr r10, [sp, #52]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "ldrd r0, r1, [r12, #40]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #56]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "ldrd r0, r1, [r12, #48]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #60]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "ldrd r0, r1, [r12, #56]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #64]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "ldr r10, [sp, #68]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "ldrd r0, r1, [r12, #64]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #72]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "ldrd r0, r1, [r12, #72]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #76]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "ldrd r0, r1, [r12, #80]\n"
-        "smlabb r2, r10, r0, r2\n"
-        "smlabb r3, r11, r1, r3\n"
-        "smlatt r4, r10, r0, r4\n"
-        "smlatt r5, r11, r1, r5\n"
-        "ldr r10, [sp, #80]\n"
-        "ldr r10, [r10, lr]\n"
-        "sxtb16 r11, r10, ror #8\n"
-        "sxtb16 r10, r10\n"
-        "smlabb r6, r10, r0, r6\n"
-        "smlabb r7, r11, r1, r7\n"
-        "smlatt r8, r10, r0, r8\n"
-        "smlatt r9, r11, r1, r9\n"
-        "add r12, r12, #88\n"
-        "ldr r10, [sp, #88]\n"
-        "add r10, r10, lr\n"
-        "ldr r1, [r12], #4\n"
-        "ldr r0, [r12], #4\n"
-        "smmla r2, r2, r0, r1\n"
-        "ssat r2, #8, r2, asr #5\n"
-        "strb r2, [r10]\n"
-        "smmla r6, r6, r0, r1\n"
-        "ssat r6, #8, r6, asr #5\n"
-        "strb r6, [r10, #4]\n"
-        "ldr r0, [r12], #4\n"
-        "smmla r3, r3, r0, r1\n"
-        "ssat r3, #8, r3, asr #5\n"
-        "strb r3, [r10, #1]\n"
-        "smmla r7, r7, r0, r1\n"
+        "ldrd r4, r5, [r8], #56\n"
+        "ldrh r9, [r0, #4]\n"
+        "ldrh r10, [r1, #4]\n"
+        "pkhbt r9, r9, r10, lsl #16\n"
+        "sxtb16 r10, r9, ror #8\n"
+        "sxtb16 r9, r9\n"
+        "ldrd r11, r12, [r8, #-40]\n"
+        "smlad r6, r9, r11, r4\n"
+        "smlad r7, r10, r12, r5\n"
+        "ldrd r11, r12, [r8, #-32]\n"
+        "smlad r4, r9, r11, r4\n"
+        "smlad r5, r10, r12, r5\n"
+        "ldrd r9, r10, [sp, #72]\n"
+        "ldrh r9, [r0, r9]\n"
+        "ldrh r10, [r1, r10]\n"
+        "pkhbt r9, r9, r10, lsl #16\n"
+        "sxtb16 r10, r9, ror #8\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r9, r11, r6\n"
+        "smlad r7, r10, r12, r7\n"
+        "ldrd r9, r10, [sp, #64]\n"
+        "ldrh r9, [r0, r9]\n"
+        "ldrh r10, [r1, r10]\n"
+        "pkhbt r9, r9, r10, lsl #16\n"
+        "sxtb16 r10, r9, ror #8\n"
+        "sxtb16 r9, r9\n"
+        "ldrd r11, r12, [r8, #-48]\n"
+        "smlad r4, r9, r11, r4\n"
+        "smlad r5, r10, r12, r5\n"
+        "ldrh r9, [r0], #2\n"
+        "ldrh r10, [r1], #2\n"
+        "pkhbt r9, r9, r10, lsl #16\n"
+        "sxtb16 r10, r9, ror #8\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r9, r11, r6\n"
+        "smlad r7, r10, r12, r7\n"
+        "ldrd r11, r12, [r8, #-40]\n"
+        "smlad r4, r9, r11, r4\n"
+        "smlad r5, r10, r12, r5\n"
+        "ldrd r11, r12, [r8, #-16]\n"
+        "ldrh r9, [r2, #4]\n"
+        "ldr r10, [sp, #84]\n"
+        "ldrh r10, [r2, r10]\n"
+        "pkhbt r9, r9, r10, lsl #16\n"
+        "sxtb16 r10, r9, ror #8\n"
+        "sxtb16 r9, r9\n"
+        "smlad r6, r9, r11, r6\n"
+        "smlabt r4, r9, r11, r4\n"
+        "smlad r7, r10, r12, r7\n"
+        "smlabt r5, r10, r12, r5\n"
+        "ldr r9, [sp, #80]\n"
+        "ldrh r9, [r2, r9]\n"
+        "ldrh r10, [r2], #2\n"
+        "ldrd r11, r12, [r8, #-24]\n"
+        "pkhbt r9, r9, r10, lsl #16\n"
+        "sxtb16 r10, r9, ror #8\n"
+        "sxtb16 r9, r9\n"
+        "smlad r4, r9, r11, r4\n"
+        "smlatb r6, r9, r11, r6\n"
+        "smlad r5, r10, r12, r5\n"
+        "smlatb r7, r10, r12, r7\n"
+        "ldrd r9, r10, [r8, #-8]\n"
+        "smmla r7, r7, r10, lr\n"
         "ssat r7, #8, r7, asr #5\n"
-        "strb r7, [r10, #5]\n"
-        "ldr r0, [r12], #4\n"
-        "smmla r4, r4, r0, r1\n"
-        "ssat r4, #8, r4, asr #5\n"
-        "strb r4, [r10, #2]\n"
-        "smmla r8, r8, r0, r1\n"
-        "ssat r8, #8, r8, asr #5\n"
-        "strb r8, [r10, #6]\n"
-        "ldr r0, [r12], #4\n"
-        "smmla r5, r5, r0, r1\n"
+        "strb r7, [r3, #5]\n"
+        "smmla r5, r5, r10, lr\n"
         "ssat r5, #8, r5, asr #5\n"
-        "strb r5, [r10, #3]\n"
-        "smmla r9, r9, r0, r1\n"
-        "ssat r9, #8, r9, asr #5\n"
-        "strb r9, [r10, #7]\n"
-        "add lr, lr, #4\n"
-        "ldr r0, [sp, #96]\n"
-        "cmp r12, r0\n"
+        "strb r5, [r3, #1]\n"
+        "smmla r6, r6, r9, lr\n"
+        "ssat r6, #8, r6, asr #5\n"
+        "strb r6, [r3, #4]\n"
+        "smmla r4, r4, r9, lr\n"
+        "ssat r4, #8, r4, asr #5\n"
+        "strb r4, [r3], #2\n"
+        "ldr r9, [sp, #56]\n"
+        "cmp r8, r9\n"
         "bne 1b\n"
         "add sp, #16\n"
         "pop {r4-r11, pc}\n"
     );
 }
 #else
-static void filter_narrow_1(
-    const int8_t *p0_, const int8_t *p1_, const int8_t *p2_, const int8_t *p3_, const int8_t *p4_,
-    const int8_t *p5_, const int8_t *p6_, const int8_t *p7_, const int8_t *p8_, const int8_t *p9_,
-    const int8_t *p10_, const int8_t *p11_, const int32_t *weightss_, int8_t *out_,
-    int32_t channel_, const int32_t *weights_ends_)
+static void filter_pairs_1(
+    const int8_t *own0_, const int8_t *own1_, const int8_t *own2_, const int32_t *weightss_,
+    int8_t *out_, const int32_t *weights_ends_, int32_t add_, const int8_t *near0_0_,
+    const int8_t *near1_0_, const int8_t *near0_3_, const int8_t *near1_3_, const int8_t *near2_0_,
+    const int8_t *near2_3_)
 {
     const int8_t *weights_ = (const int8_t *)(const void *)weightss_;
     const int8_t *weights_end_ = (const int8_t *)(const void *)weights_ends_;
-    int32_t acc0_0, acc0_1, acc0_2, acc0_3, acc1_0, acc1_1, acc1_2, acc1_3;
-    int32_t index, a, b, k, n, m, add;
-    const int8_t *w, *x;
+    int32_t acc0, acc1, acc2, acc3, d0, d1, k0, k1;
+    int32_t plus;
+    const int8_t *x0, *x1, *x2, *w;
     int8_t *to;
+    x0 = own0_;
+    x1 = own1_;
+    x2 = own2_;
     w = weights_;
-    index = channel_;
+    to = out_;
+    plus = add_;
     do {
-        acc0_0 = vmcu_load(w); acc0_1 = vmcu_load(w + 4);
-        acc0_2 = vmcu_load(w + 8); acc0_3 = vmcu_load(w + 12);
-        acc1_0 = vmcu_load(w); acc1_1 = vmcu_load(w + 4);
-        acc1_2 = vmcu_load(w + 8); acc1_3 = vmcu_load(w + 12);
-        x = p0_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        k = vmcu_load(w + 16); n = vmcu_load(w + 20);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p1_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        k = vmcu_load(w + 24); n = vmcu_load(w + 28);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p2_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        k = vmcu_load(w + 32); n = vmcu_load(w + 36);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p3_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        x = p4_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        k = vmcu_load(w + 40); n = vmcu_load(w + 44);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p5_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        k = vmcu_load(w + 48); n = vmcu_load(w + 52);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p6_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        k = vmcu_load(w + 56); n = vmcu_load(w + 60);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p7_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        x = p8_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        k = vmcu_load(w + 64); n = vmcu_load(w + 68);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p9_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        k = vmcu_load(w + 72); n = vmcu_load(w + 76);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p10_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        k = vmcu_load(w + 80); n = vmcu_load(w + 84);
-        acc0_0 = vmcu_smlabb(a, k, acc0_0);
-        acc0_1 = vmcu_smlabb(b, n, acc0_1);
-        acc0_2 = vmcu_smlatt(a, k, acc0_2);
-        acc0_3 = vmcu_smlatt(b, n, acc0_3);
-        x = p11_;
-        a = vmcu_load(x + index);
-        b = vmcu_sxtb16(a, 8);
-        a = vmcu_sxtb16(a, 0);
-        acc1_0 = vmcu_smlabb(a, k, acc1_0);
-        acc1_1 = vmcu_smlabb(b, n, acc1_1);
-        acc1_2 = vmcu_smlatt(a, k, acc1_2);
-        acc1_3 = vmcu_smlatt(b, n, acc1_3);
-        w += 88;
-        to = out_;
-        to += index;
-        add = vmcu_load(w); w += 4;
-        m = vmcu_load(w); w += 4;
-        acc0_0 = vmcu_smmla(acc0_0, m, add);
-        acc0_0 = vmcu_ssat8(acc0_0, 5);
-        vmcu_store_byte(to, acc0_0);
-        acc1_0 = vmcu_smmla(acc1_0, m, add);
-        acc1_0 = vmcu_ssat8(acc1_0, 5);
-        vmcu_store_byte(to + 4, acc1_0);
-        m = vmcu_load(w); w += 4;
-        acc0_1 = vmcu_smmla(acc0_1, m, add);
-        acc0_1 = vmcu_ssat8(acc0_1, 5);
-        vmcu_store_byte(to + 1, acc0_1);
-        acc1_1 = vmcu_smmla(acc1_1, m, add);
-        acc1_1 = vmcu_ssat8(acc1_1, 5);
-        vmcu_store_byte(to + 5, acc1_1);
-        m = vmcu_load(w); w += 4;
-        acc0_2 = vmcu_smmla(acc0_2, m, add);
-        acc0_2 = vmcu_ssat8(acc0_2, 5);
-        vmcu_store_byte(to + 2, acc0_2);
-        acc1_2 = vmcu_smmla(acc1_2, m, add);
-        acc1_2 = vmcu_ssat8(acc1_2, 5);
-        vmcu_store_byte(to + 6, acc1_2);
-        m = vmcu_load(w); w += 4;
-        acc0_3 = vmcu_smmla(acc0_3, m, add);
-        acc0_3 = vmcu_ssat8(acc0_3, 5);
-        vmcu_store_byte(to + 3, acc0_3);
-        acc1_3 = vmcu_smmla(acc1_3, m, add);
-        acc1_3 = vmcu_ssat8(acc1_3, 5);
-        vmcu_store_byte(to + 7, acc1_3);
-        index = vmcu_add(index, 4);
+        acc0 = vmcu_load(w); acc1 = vmcu_load(w + 4); w += 56;
+        d0 = vmcu_load_half(x0 + 4);
+        d1 = vmcu_load_half(x1 + 4);
+        d0 = vmcu_lows(d0, d1);
+        d1 = vmcu_sxtb16(d0, 8);
+        d0 = vmcu_sxtb16(d0, 0);
+        k0 = vmcu_load(w + -40); k1 = vmcu_load(w + -36);
+        acc2 = vmcu_smlad(d0, k0, acc0);
+        acc3 = vmcu_smlad(d1, k1, acc1);
+        k0 = vmcu_load(w + -32); k1 = vmcu_load(w + -28);
+        acc0 = vmcu_smlad(d0, k0, acc0);
+        acc1 = vmcu_smlad(d1, k1, acc1);
+        d0 = vmcu_load_half(near0_3_ + (x0 - own0_));
+        d1 = vmcu_load_half(near1_3_ + (x1 - own1_));
+        d0 = vmcu_lows(d0, d1);
+        d1 = vmcu_sxtb16(d0, 8);
+        d0 = vmcu_sxtb16(d0, 0);
+        acc2 = vmcu_smlad(d0, k0, acc2);
+        acc3 = vmcu_smlad(d1, k1, acc3);
+        d0 = vmcu_load_half(near0_0_ + (x0 - own0_));
+        d1 = vmcu_load_half(near1_0_ + (x1 - own1_));
+        d0 = vmcu_lows(d0, d1);
+        d1 = vmcu_sxtb16(d0, 8);
+        d0 = vmcu_sxtb16(d0, 0);
+        k0 = vmcu_load(w + -48); k1 = vmcu_load(w + -44);
+        acc0 = vmcu_smlad(d0, k0, acc0);
+        acc1 = vmcu_smlad(d1, k1, acc1);
+        d0 = vmcu_load_half(x0); x0 += 2;
+        d1 = vmcu_load_half(x1); x1 += 2;
+        d0 = vmcu_lows(d0, d1);
+        d1 = vmcu_sxtb16(d0, 8);
+        d0 = vmcu_sxtb16(d0, 0);
+        acc2 = vmcu_smlad(d0, k0, acc2);
+        acc3 = vmcu_smlad(d1, k1, acc3);
+        k0 = vmcu_load(w + -40); k1 = vmcu_load(w + -36);
+        acc0 = vmcu_smlad(d0, k0, acc0);
+        acc1 = vmcu_smlad(d1, k1, acc1);
+        k0 = vmcu_load(w + -16); k1 = vmcu_load(w + -12);
+        d0 = vmcu_load_half(x2 + 4);
+        d1 = vmcu_load_half(near2_3_ + (x2 - own2_));
+        d0 = vmcu_lows(d0, d1);
+        d1 = vmcu_sxtb16(d0, 8);
+        d0 = vmcu_sxtb16(d0, 0);
+        acc2 = vmcu_smlad(d0, k0, acc2);
+        acc0 = vmcu_smlabt(d0, k0, acc0);
+        acc3 = vmcu_smlad(d1, k1, acc3);
+        acc1 = vmcu_smlabt(d1, k1, acc1);
+        d0 = vmcu_load_half(near2_0_ + (x2 - own2_));
+        d1 = vmcu_load_half(x2); x2 += 2;
+        k0 = vmcu_load(w + -24); k1 = vmcu_load(w + -20);
+        d0 = vmcu_lows(d0, d1);
+        d1 = vmcu_sxtb16(d0, 8);
+        d0 = vmcu_sxtb16(d0, 0);
+        acc0 = vmcu_smlad(d0, k0, acc0);
+        acc2 = vmcu_smlatb(d0, k0, acc2);
+        acc1 = vmcu_smlad(d1, k1, acc1);
+        acc3 = vmcu_smlatb(d1, k1, acc3);
+        d0 = vmcu_load(w + -8); d1 = vmcu_load(w + -4);
+        acc3 = vmcu_smmla(acc3, d1, plus);
+        acc3 = vmcu_ssat8(acc3, 5);
+        vmcu_store_byte(to + 5, acc3);
+        acc1 = vmcu_smmla(acc1, d1, plus);
+        acc1 = vmcu_ssat8(acc1, 5);
+        vmcu_store_byte(to + 1, acc1);
+        acc2 = vmcu_smmla(acc2, d0, plus);
+        acc2 = vmcu_ssat8(acc2, 5);
+        vmcu_store_byte(to + 4, acc2);
+        acc0 = vmcu_smmla(acc0, d0, plus);
+        acc0 = vmcu_ssat8(acc0, 5);
+        vmcu_store_byte(to, acc0); to += 2;
     } while (w != weights_end_);
 }
 #endif
 
-static void narrow_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
+static void pairs_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
-    filter_narrow_1(
-        in[0] + 4, in[1] + 0, in[1] + 4, in[2] + 0, in[3] + 4, in[4] + 0, in[4] + 4, in[5] + 0, in[6] + 4, in[7] + 0, in[7] + 4, in[8] + 0,
-        weights, out + 0, 0, weights + 27);
+    filter_pairs_1(
+        in[1], in[4], in[7], weights, out, weights + 28, 112,
+        VMCU_FROM(in[0] + 4, in[1]),
+        VMCU_FROM(in[3] + 4, in[4]),
+        VMCU_FROM(in[2] + 0, in[1]),
+        VMCU_FROM(in[5] + 0, in[4]),
+        VMCU_FROM(in[6] + 4, in[7]),
+        VMCU_FROM(in[8] + 0, in[7]));
 }
 
 /* Two rows, scaled and added in 32 bits, shifted by 20. */
@@ -745,13 +569,12 @@ static void sum_rows_1(const int8_t *const *in, int8_t *out, int32_t row)
 {
     vmcu_word *acc = (vmcu_word *)(void *)out;
     const int8_t *x = in[0];
-    int32_t col, c;
-    for (c = 0; c < 4; c++) {
-        int32_t sum = row == 0 ? 320 : acc[c];
-        for (col = 0; col < 1; col++) {
-            sum += x[col * 4 + c];
-        }
-        acc[c] = sum;
+    int32_t c;
+    for (c = 0; c < 4; c += 4) {
+        acc[c + 0] = (row == 0 ? 320 : acc[c + 0]) + x[c + 0];
+        acc[c + 1] = (row == 0 ? 320 : acc[c + 1]) + x[c + 1];
+        acc[c + 2] = (row == 0 ? 320 : acc[c + 2]) + x[c + 2];
+        acc[c + 3] = (row == 0 ? 320 : acc[c + 3]) + x[c + 3];
     }
 }
 
@@ -929,69 +752,100 @@ static void softmax_1(const int8_t *const *in, int8_t *out, const int32_t *exps)
 
 /* Step 0: Conv2D n16
  * 8x8x2 -> 8x8x4; quantizelinear21 lies in pool bytes 8..219. */
-VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_0(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[9];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_1[row];
         VMCU_WRITTEN(out, 8U, 1U, (uint32_t)(row)); /* first: it may not lie on what is read */
         {
-            int32_t n = 0, ky, kx;
-            for (ky = 0; ky < 3; ky++) {
-                int32_t y = row / 4 - 1 + ky * 1;
-                for (kx = 0; kx < 3; kx++, n++) {
-                    int32_t x = row % 4 - 1 + kx;
-                    if (y < 0 || y >= 8 || x < 0 || x >= 4) {
-                        in[n] = pad_m5;
-                        continue;
-                    }
-                    in[n] = pool + 0 + (y * 4 + x) * 4;
-                    VMCU_READ(in[n], 4U, 0U, (uint32_t)(y * 4 + x));
+            int32_t line = (row * 2 >> 3), x = row - line * 4;
+            int32_t y = line - 1, at = y * 4 + x;
+            int32_t by_0 = x >= 1 ? -1 : 0; /* else padding */
+            int32_t by_2 = x < 3 ? 1 : 0; /* else padding */
+            int32_t n = 0, ky;
+            for (ky = 0; ky < 3; ky++, n += 3, y += 1, at += 4) {
+                if (y < 0 || y >= 8) {
+                    in[n + 0] = pad_m5;
+                    in[n + 1] = pad_m5;
+                    in[n + 2] = pad_m5;
+                    continue;
+                }
+                in[n + 0] = pool + 0 + (at + by_0) * 4;
+                VMCU_READ(in[n + 0], 4U, 0U, (uint32_t)(at + by_0));
+                in[n + 1] = pool + 0 + at * 4;
+                VMCU_READ(in[n + 1], 4U, 0U, (uint32_t)(at));
+                in[n + 2] = pool + 0 + (at + by_2) * 4;
+                VMCU_READ(in[n + 2], 4U, 0U, (uint32_t)(at + by_2));
+            }
+            if (!(x >= 1)) {
+                for (ky = 0; ky < 3; ky++) {
+                    in[0 + ky * 3] = pad_m5;
+                }
+            }
+            if (!(x < 3)) {
+                for (ky = 0; ky < 3; ky++) {
+                    in[2 + ky * 3] = pad_m5;
                 }
             }
         }
-        window_dsp_1(in, out, s0_weights);
+        copied_dsp_1(in, out, s0_weights);
         VMCU_DONE(0U, row, out, 8U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 1: Conv2D n33
  * 8x8x4 -> 8x8x4; quantizelinear36 lies in pool bytes 8..227. */
-VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_1(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[9];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_2[row];
         VMCU_WRITTEN(out, 8U, 2U, (uint32_t)(row)); /* first: it may not lie on what is read */
         {
-            int32_t n = 0, ky, kx;
-            for (ky = 0; ky < 3; ky++) {
-                int32_t y = row / 4 - 1 + ky * 1;
-                for (kx = 0; kx < 3; kx++, n++) {
-                    int32_t x = row % 4 - 1 + kx;
-                    if (y < 0 || y >= 8 || x < 0 || x >= 4) {
-                        in[n] = pad_m128;
-                        continue;
-                    }
-                    in[n] = pool + rows_1[y * 4 + x];
-                    VMCU_READ(in[n], 8U, 1U, (uint32_t)(y * 4 + x));
+            int32_t line = (row * 2 >> 3), x = row - line * 4;
+            int32_t y = line - 1, at = y * 4 + x;
+            int32_t by_0 = x >= 1 ? -1 : 0; /* else padding */
+            int32_t by_2 = x < 3 ? 1 : 0; /* else padding */
+            int32_t n = 0, ky;
+            for (ky = 0; ky < 3; ky++, n += 3, y += 1, at += 4) {
+                if (y < 0 || y >= 8) {
+                    in[n + 0] = pad_m128;
+                    in[n + 1] = pad_m128;
+                    in[n + 2] = pad_m128;
+                    continue;
+                }
+                in[n + 0] = pool + rows_1[at + by_0];
+                VMCU_READ(in[n + 0], 8U, 1U, (uint32_t)(at + by_0));
+                in[n + 1] = pool + rows_1[at];
+                VMCU_READ(in[n + 1], 8U, 1U, (uint32_t)(at));
+                in[n + 2] = pool + rows_1[at + by_2];
+                VMCU_READ(in[n + 2], 8U, 1U, (uint32_t)(at + by_2));
+            }
+            if (!(x >= 1)) {
+                for (ky = 0; ky < 3; ky++) {
+                    in[0 + ky * 3] = pad_m128;
+                }
+            }
+            if (!(x < 3)) {
+                for (ky = 0; ky < 3; ky++) {
+                    in[2 + ky * 3] = pad_m128;
                 }
             }
         }
-        narrow_dsp_1(in, out, s1_weights);
+        pairs_dsp_1(in, out, s1_weights);
         VMCU_DONE(1U, row, out, 8U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 2: Binary n43
  * 8x8x4 + 8x8x4 -> 8x8x4; quantizelinear46 lies in pool bytes 8..227. */
-VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_2(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[2];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_3[row];
         VMCU_WRITTEN(out, 8U, 3U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + rows_1[row];
@@ -1000,24 +854,24 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
         VMCU_READ(in[1], 8U, 2U, (uint32_t)(row));
         sum_dsp_1(in, out);
         VMCU_DONE(2U, row, out, 8U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 3: MaxPool n53
  * 8x8x4 -> 4x4x4; quantizelinear56 lies in pool bytes 0..163. */
-VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_3(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[2];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_4[row];
         VMCU_WRITTEN(out, 4U, 4U, (uint32_t)(row)); /* first: it may not lie on what is read */
         {
             int32_t n = 0, ky, kx;
             for (ky = 0; ky < 2; ky++) {
-                int32_t y = row / 4 * 2 + ky * 1;
+                int32_t y = (row * 2 >> 3) * 2 + ky * 1;
                 for (kx = 0; kx < 1; kx++, n++) {
-                    int32_t x = row % 4 + kx;
+                    int32_t x = row - (row * 2 >> 3) * 4 + kx;
                     in[n] = pool + rows_3[y * 4 + x];
                     VMCU_READ(in[n], 8U, 3U, (uint32_t)(y * 4 + x));
                 }
@@ -1025,16 +879,16 @@ VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
         }
         max_pool_1(in, out);
         VMCU_DONE(3U, row, out, 4U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 4: SumRows n63
  * 4x4x4 -> 1x1x4; quantizelinear66.sums lies in pool bytes 96..111. */
-VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_4(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + 96;
         if (row > 0) {
             VMCU_READ(out, 16U, 8U, (uint32_t)(0));
@@ -1044,55 +898,56 @@ VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
         VMCU_READ(in[0], 4U, 4U, (uint32_t)(row));
         sum_rows_1(in, out, row);
         VMCU_DONE(4U, 0, out, 16U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 5: Finish n63
  * 1x1x4 -> 1x1x4; quantizelinear66 lies in pool bytes 0..3. */
-VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_5(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + 0;
         VMCU_WRITTEN(out, 4U, 5U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 96;
         VMCU_READ(in[0], 16U, 8U, (uint32_t)(row));
         finish_1(in, out, s5_multipliers);
         VMCU_DONE(5U, row, out, 4U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 6: Dense n80
  * 1x1x4 -> 1x1x3; quantizelinear83 lies in pool bytes 4..6. */
-VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_6(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + 4;
         VMCU_WRITTEN(out, 3U, 6U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 0;
         VMCU_READ(in[0], 4U, 5U, (uint32_t)(0));
         vector_dsp_1(in, out, s6_weights);
         VMCU_DONE(6U, row, out, 3U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 7: Softmax n90
  * 1x1x3 -> 1x1x3; quantizelinear93 lies in pool bytes 0..2. */
-VMCU_STEP step_7(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_7(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + 0;
         VMCU_WRITTEN(out, 3U, 7U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 4;
         VMCU_READ(in[0], 3U, 6U, (uint32_t)(row));
         softmax_1(in, out, s7_exps);
         VMCU_DONE(7U, row, out, 3U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Stage 0: steps 0 to 3, row by row. */

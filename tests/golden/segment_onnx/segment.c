@@ -78,7 +78,7 @@ VMCU_NAKED static void matmul_1_1(
         "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
-        ".rept 2\n"
+        ".rept 6\n"
         "ldr r2, [r0], #4\n"
         "sxtb16 r3, r2, ror #8\n"
         "sxtb16 r2, r2\n"
@@ -98,7 +98,7 @@ VMCU_NAKED static void matmul_1_1(
         ".endr\n"
         "cmp r0, r12\n"
         "bne 3b\n"
-        "ldr r2, [r0, #-3]\n"
+        "ldr r2, [r0, #-1]\n"
         "sxtb16 r3, r2, ror #8\n"
         "sxtb16 r2, r2\n"
         "ldm r1!, {r8, r9, r10, r11}\n"
@@ -166,7 +166,7 @@ static void matmul_1_1(
             length = row_bytes_;
             x_end = x + length;
             do {
-                for (rept = 0; rept < 2; rept++) {
+                for (rept = 0; rept < 6; rept++) {
                     a = vmcu_load(x); x += 4;
                     b = vmcu_sxtb16(a, 8);
                     a = vmcu_sxtb16(a, 0);
@@ -185,7 +185,7 @@ static void matmul_1_1(
                     acc2 = vmcu_smlad(b, h3, acc2);
                 }
             } while (x != x_end);
-            a = vmcu_load(x + -3);
+            a = vmcu_load(x + -1);
             b = vmcu_sxtb16(a, 8);
             a = vmcu_sxtb16(a, 0);
             h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
@@ -226,41 +226,32 @@ static void matmul_1_1(
 }
 #endif
 
-static void window_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad,
+static void copied_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad,
     const int32_t *weights)
 {
-    int32_t pixel;
-    for (pixel = 0; pixel < 5; pixel += 1) {
-        int8_t *to[1];
-        int32_t which;
-        for (which = 0; which < 1; which++) {
-            int32_t ky, count = 3, bytes = 8;
-            const int8_t *runs[3];
-            int8_t copy[27];
-            int32_t col = pixel + which;
-            int32_t first = col * 2 - 1;
-            to[which] = out + col * 8;
-            if (first >= 0 && first <= 7) {
-                for (ky = 0; ky < 3; ky++) {
-                    runs[ky] = in[ky] + first * 3;
-                }
-            } else {
-                int32_t kx;
-                int8_t *window = copy;
-                for (ky = 0; ky < 3; ky++) {
-                    for (kx = 0; kx < 3; kx++) {
-                        int32_t x = first + kx * 1;
-                        const int8_t *tap = x >= 0 && x < 10 ? in[ky] + x * 3 : pad;
-                        memcpy(window + kx * 3, tap, 3);
-                    }
-                    runs[ky] = window;
-                    window += 9;
-                }
-                count = 3;
-                bytes = 8;
+    int8_t window[27];
+    const int8_t *run = window;
+    int32_t col;
+    for (col = 0; col < 5; col++) {
+        int8_t *to = out + col * 8;
+        int8_t *line = window;
+        int32_t ky;
+        int32_t first = col * 2 - 1;
+        if (first >= 0 && first <= 7) {
+            for (ky = 0; ky < 3; ky += 1) {
+                memcpy(line, in[ky + 0] + first * 3, 9);
+                line += 9;
             }
-            matmul_1_1(runs, weights, to[0], runs + count, bytes, weights + 90);
+        } else {
+            for (ky = 0; ky < 3; ky++) {
+                int32_t x;
+                for (x = first; x < first + 3; x++) {
+                    memcpy(line, x >= 0 && x < 10 ? in[ky] + x * 3 : pad, 3);
+                    line += 3;
+                }
+            }
         }
+        matmul_1_1(&run, weights, to, &run + 1, 24, weights + 74);
     }
 }
 
@@ -398,7 +389,7 @@ static void matmul_1_2(
 }
 #endif
 
-static void window_dsp_2(const int8_t *const *in, int8_t *out, const int8_t *pad,
+static void window_dsp_1(const int8_t *const *in, int8_t *out, const int8_t *pad,
     const int32_t *weights)
 {
     int32_t pixel;
@@ -577,7 +568,7 @@ static void matmul_1_3(
 }
 #endif
 
-static void window_dsp_3(const int8_t *const *in, int8_t *out, const int8_t *pad,
+static void window_dsp_2(const int8_t *const *in, int8_t *out, const int8_t *pad,
     const int32_t *weights)
 {
     int32_t pixel;
@@ -652,25 +643,24 @@ static void write_rows_2(const int8_t *const *in, int8_t *out, int32_t row,
 
 /* Step 0: ReadRows image
  *  -> 8x10x3; image lies in pool bytes 40..289. */
-VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *caller)
+VMCU_STEP step_0(int8_t *pool, int32_t row, int32_t end, struct vmcu_caller *caller)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_0[row];
         VMCU_WRITTEN(out, 30U, 0U, (uint32_t)(row)); /* first: it may not lie on what is read */
         read_rows_1(in, out, row, caller);
         VMCU_DONE(0U, row, out, 30U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 1: Conv2D n15
  * 8x10x3 -> 4x5x8; quantizelinear20 lies in pool bytes 0..159. */
-VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_1(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[3];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + 0 + row * 40;
         int32_t i;
         VMCU_WRITTEN(out, 40U, 1U, (uint32_t)(row)); /* first: it may not lie on what is read */
@@ -683,18 +673,18 @@ VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + rows_0[r];
             VMCU_READ(in[i], 30U, 0U, (uint32_t)(r));
         }
-        window_dsp_1(in, out, pad_m5, s1_weights);
+        copied_dsp_1(in, out, pad_m5, s1_weights);
         VMCU_DONE(1U, row, out, 40U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 2: Conv2D n32
  * 4x5x8 -> 4x5x8; quantizelinear35 lies in pool bytes 160..409. */
-VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_2(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[3];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_2[row];
         int32_t i;
         VMCU_WRITTEN(out, 40U, 2U, (uint32_t)(row)); /* first: it may not lie on what is read */
@@ -707,34 +697,34 @@ VMCU_STEP step_2(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + 0 + r * 40;
             VMCU_READ(in[i], 40U, 1U, (uint32_t)(r));
         }
-        window_dsp_2(in, out, pad_m128, s2_weights);
+        window_dsp_1(in, out, pad_m128, s2_weights);
         VMCU_DONE(2U, row, out, 40U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 3: Rearrange n43
  * 4x5x8 -> 8x10x8; resize42 lies in pool bytes 0..239. */
-VMCU_STEP step_3(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_3(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_3[row];
         VMCU_WRITTEN(out, 80U, 3U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + rows_2[s3_reads_0[row]];
         VMCU_READ(in[0], 40U, 2U, (uint32_t)(s3_reads_0[row]));
         rearrange_1(in, out, s3_runs);
         VMCU_DONE(3U, row, out, 80U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 4: Conv2D n58
  * 8x10x8 -> 8x10x5; quantizelinear61 lies in pool bytes 160..289. */
-VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_4(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[3];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_4[row];
         int32_t i;
         VMCU_WRITTEN(out, 50U, 4U, (uint32_t)(row)); /* first: it may not lie on what is read */
@@ -747,53 +737,54 @@ VMCU_STEP step_4(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + rows_3[r];
             VMCU_READ(in[i], 80U, 3U, (uint32_t)(r));
         }
-        window_dsp_3(in, out, pad_p3, s4_weights);
+        window_dsp_2(in, out, pad_p3, s4_weights);
         VMCU_DONE(4U, row, out, 50U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 5: WriteRows scores
  * 8x10x5 -> 8x10x5; quantizelinear61 lies in pool bytes 160..289. */
-VMCU_STEP step_5(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *caller)
+VMCU_STEP step_5(int8_t *pool, int32_t row, int32_t end, struct vmcu_caller *caller)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_4[row];
         VMCU_READ(out, 50U, 4U, (uint32_t)(row));
         write_rows_1(in, out, row, caller);
         VMCU_DONE(5U, row, out, 50U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 6: ArgMax n68
  * 8x10x5 -> 8x10x1; mask lies in pool bytes 0..251. */
-VMCU_STEP step_6(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_6(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_5[row];
         VMCU_WRITTEN(out, 40U, 5U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + rows_4[row];
         VMCU_READ(in[0], 50U, 4U, (uint32_t)(row));
         argmax_1(in, out);
         VMCU_DONE(6U, row, out, 40U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 7: WriteRows mask
  * 8x10x1 -> 8x10x1; mask lies in pool bytes 0..251. */
-VMCU_STEP step_7(int8_t *pool, int32_t first, int32_t end, struct vmcu_caller *caller)
+VMCU_STEP step_7(int8_t *pool, int32_t row, int32_t end, struct vmcu_caller *caller)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + rows_5[row];
         VMCU_READ(out, 40U, 5U, (uint32_t)(row));
         write_rows_2(in, out, row, caller);
         VMCU_DONE(7U, row, out, 40U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Stage 0: step 0. */

@@ -66,7 +66,7 @@ VMCU_NAKED static void matmul_1_1(
         "ldr r2, [sp, #52]\n"
         "add r12, r0, r2\n"
         "3:\n"
-        ".rept 2\n"
+        ".rept 6\n"
         "ldr r2, [r0], #4\n"
         "sxtb16 r3, r2, ror #8\n"
         "sxtb16 r2, r2\n"
@@ -86,7 +86,7 @@ VMCU_NAKED static void matmul_1_1(
         ".endr\n"
         "cmp r0, r12\n"
         "bne 3b\n"
-        "ldr r2, [r0, #-3]\n"
+        "ldr r2, [r0, #-1]\n"
         "sxtb16 r3, r2, ror #8\n"
         "sxtb16 r2, r2\n"
         "ldm r1!, {r8, r9, r10, r11}\n"
@@ -166,7 +166,7 @@ static void matmul_1_1(
             length = row_bytes_;
             x_end = x + length;
             do {
-                for (rept = 0; rept < 2; rept++) {
+                for (rept = 0; rept < 6; rept++) {
                     a = vmcu_load(x); x += 4;
                     b = vmcu_sxtb16(a, 8);
                     a = vmcu_sxtb16(a, 0);
@@ -185,7 +185,7 @@ static void matmul_1_1(
                     acc2 = vmcu_smlad(b, h3, acc2);
                 }
             } while (x != x_end);
-            a = vmcu_load(x + -3);
+            a = vmcu_load(x + -1);
             b = vmcu_sxtb16(a, 8);
             a = vmcu_sxtb16(a, 0);
             h0 = vmcu_load(w); h1 = vmcu_load(w + 4); h2 = vmcu_load(w + 8); h3 = vmcu_load(w + 12); w += 16;
@@ -238,27 +238,23 @@ static void matmul_1_1(
 }
 #endif
 
-static void window_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
+static void copied_dsp_1(const int8_t *const *in, int8_t *out, const int32_t *weights)
 {
-    int32_t pixel;
-    for (pixel = 0; pixel < 3; pixel += 1) {
-        int8_t *to[1];
-        int32_t which;
-        int8_t last[1][4];
-        for (which = 0; which < 1; which++) {
-            int32_t ky, count = 3, bytes = 8;
-            const int8_t *runs[3];
-            int32_t col = pixel + which;
-            int32_t first = col;
-            to[which] = out + col * 3;
-            for (ky = 0; ky < 3; ky++) {
-                runs[ky] = in[ky] + first * 3;
+    int8_t window[27];
+    const int8_t *run = window;
+    int32_t col;
+    for (col = 0; col < 3; col++) {
+        int8_t *to = out + col * 3;
+        int8_t *line = window;
+        int32_t ky;
+        int8_t last[4];
+        int32_t first = col;
+            for (ky = 0; ky < 3; ky += 1) {
+                memcpy(line, in[ky + 0] + first * 3, 9);
+                line += 9;
             }
-            matmul_1_1(runs, weights + 0, last[0], runs + count, bytes, weights + 52);
-        }
-        for (which = 0; which < 1; which++) {
-            memcpy(to[which] + 0, last[which], 3);
-        }
+        matmul_1_1(&run, weights + 0, last, &run + 1, 24, weights + 44);
+        memcpy(to + 0, last, 3);
     }
 }
 
@@ -274,11 +270,10 @@ static void rearrange_1(const int8_t *const *in, int8_t *out, const uint8_t *run
 
 /* Step 0: Conv2D n29
  * 5x5x3 -> 3x3x3; y lies in pool bytes 75..101. */
-VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_0(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[3];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + 75 + row * 9;
         int32_t i;
         VMCU_WRITTEN(out, 9U, 4U, (uint32_t)(row)); /* first: it may not lie on what is read */
@@ -286,25 +281,26 @@ VMCU_STEP step_0(int8_t *pool, int32_t first, int32_t end)
             in[i] = pool + 0 + (row + i) * 15;
             VMCU_READ(in[i], 15U, owners_2[(row + i) * 2], owners_2[(row + i) * 2 + 1]);
         }
-        window_dsp_1(in, out, s0_weights);
+        copied_dsp_1(in, out, s0_weights);
         VMCU_DONE(0U, row, out, 9U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Step 1: Rearrange state_in_s.next
  * 4x5x3 -> 4x5x3; state_in_s.next lies in pool bytes 0..59. */
-VMCU_STEP step_1(int8_t *pool, int32_t first, int32_t end)
+VMCU_STEP step_1(int8_t *pool, int32_t row, int32_t end)
 {
     const int8_t *in[1];
-    int32_t row;
-    for (row = first; row < end; row++) {
+    do {
         int8_t *out = pool + 0 + row * 15;
         VMCU_WRITTEN(out, 15U, 1U, (uint32_t)(row)); /* first: it may not lie on what is read */
         in[0] = pool + 15 + (s1_reads_0[row]) * 15;
         VMCU_READ(in[0], 15U, owners_3[(s1_reads_0[row]) * 2], owners_3[(s1_reads_0[row]) * 2 + 1]);
         rearrange_1(in, out, s1_runs);
         VMCU_DONE(1U, row, out, 15U);
-    }
+        VMCU_ANY_ROW(row);
+    } while (++row < end);
 }
 
 /* Stage 0: step 0. */

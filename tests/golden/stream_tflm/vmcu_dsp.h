@@ -15,11 +15,25 @@
 #define VMCU_UNUSED __attribute__((unused))
 #endif
 
+/* What a kernel gets for a pointer that it uses as far from `p` as another one has gone from `q`: in assembly the distance. */
+#if defined(VMCU_THUMB2_DSP)
+#define VMCU_FROM(p, q) ((const int8_t *)((uintptr_t)(p) - (uintptr_t)(q)))
+#else
+#define VMCU_FROM(p, q) (p)
+#endif
+
 static inline int32_t vmcu_load(const void *from)
 {
     int32_t word;
     memcpy(&word, from, sizeof word);
     return word;
+}
+
+static inline int32_t vmcu_load_half(const void *from)
+{
+    uint8_t bytes[2];
+    memcpy(bytes, from, sizeof bytes);
+    return bytes[0] | bytes[1] << 8;
 }
 
 static inline void vmcu_store(void *to, int32_t word)

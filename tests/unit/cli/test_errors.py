@@ -127,7 +127,7 @@ CASES = (
         5,
         "--ram 100: needs 216 bytes of RAM (pool 216), 116 more than the 100",
         "at least --ram 216",
-        "of 4 plans holds 216 bytes",
+        "of 2 plans holds 216 bytes",
         "take a larger board, microbit (16,384 bytes of RAM",
     ),
     case("plan @net.onnx --optimize least", 2, "'least' is not one of 'ram', 'balanced', 'speed', 'size'"),

@@ -42,6 +42,9 @@ class Shape:
         return min(-(-(self.kernel_w - 1) // self.stride), self.out_cols) if self.padded else 0
 
 
+Piece = tuple[int, int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """All columns that neighbouring outputs read, put side by side before these are computed.
@@ -56,9 +59,32 @@ class Joined:
 
     outputs: int
     columns: int
-    groups: tuple[tuple[tuple[int, int, int, int], ...], ...]
+    groups: tuple[tuple[Piece, ...], ...]
     bytes: int
     slack: int
+
+
+def pieces_of(first: int, count: int, width: int, channels: int) -> tuple[Piece, ...]:
+    """Neighbouring columns in tiles of some width: each piece a tile, offset in it, place in the line, and bytes."""
+    pieces, at = list[Piece](), first
+    while at < first + count:
+        end = min((at // width + 1) * width, first + count)
+        offset, to, length = (n * channels for n in (at % width, at - first, end - at))
+        pieces.append((at // width, offset, to, length))
+        at = end
+    return tuple(pieces)
+
+
+def in_tiles(shape: Shape, where: Mapping[str, object]) -> tuple[dict[int, tuple[Piece, ...]], int, int]:
+    """Pixels whose windows lie in several tiles, with the pieces of a line; the tile of the others, and where in it pixel 0 would begin."""
+    start, width = (int(str(where[k])) for k in ("start", "tile_cols"))
+    found = {
+        col: pieces_of(start + col * shape.stride, shape.kernel_w, width, shape.channels)
+        for col in range(shape.out_cols)
+    }
+    own = next((pieces[0][0] for pieces in found.values() if len(pieces) == 1), 0)
+    edges = {col: pieces for col, pieces in found.items() if len(pieces) > 1 or pieces[0][0] != own}
+    return edges, own, start - own * width
 
 
 def join(shape: Shape, where: Mapping[str, object], outputs: int) -> Joined | None:
@@ -70,13 +96,7 @@ def join(shape: Shape, where: Mapping[str, object], outputs: int) -> Joined | No
     for output in range(0, shape.out_cols, outputs):
         first = start + output * shape.stride
         last = (min(outputs, shape.out_cols - output) - 1) * shape.stride + shape.kernel_w
-        pieces, at = [], first
-        while at < first + last:
-            end = min((at // width + 1) * width, first + last)
-            offset, to, length = (n * shape.channels for n in (at % width, at - first, end - at))
-            pieces.append((at // width, offset, to, length))
-            at = end
-        groups.append(tuple(pieces))
+        groups.append(pieces_of(first, last, width, shape.channels))
     columns = (outputs - 1) * shape.stride + shape.kernel_w
     slack = max(shape.run, WORD) - shape.run
     size = shape.kernel_h * columns * shape.channels + slack

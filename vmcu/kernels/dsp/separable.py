@@ -1,4 +1,4 @@
-"""The kernels of a depthwise convolution on DSP cores (`planes.py`, `taps.py`, `sliding.py`, `narrow.py`)."""
+"""The kernels of a depthwise convolution on DSP cores (`planes.py`, `taps.py`, `sliding.py`, `pairs.py`, `narrow.py`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vmcu.kernels.dsp.beside import arguments
 from vmcu.kernels.dsp.narrow import Narrow, filter_narrow, pack_narrow
+from vmcu.kernels.dsp.pairs import LANES as PAIR_LANES
+from vmcu.kernels.dsp.pairs import Pairs, filter_pairs, pack_pairs
 from vmcu.kernels.dsp.planes import LANES, best_planes, fill_planes, filter_planes, pack_planes
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.kernels.dsp.sliding import KERNEL, Slide, pack_slide, pack_slide_bytes, slide
@@ -21,7 +24,10 @@ from vmcu.quant.requantise import Requant
 MOST_PACKED_TAPS = 59  # from a multiplier to its starting value, as far as LDR reaches back
 PER_GROUP, PER_TAP, PER_PIXEL, PER_ROW = 20, 8, 30, 20  # instructions of the C around the routines
 PER_POINTER, PER_CALL = 3, 10  # the same of `narrow.py`
+PER_BESIDE = 4  # the same of `pairs.py`, per pixel of a neighbour
 PER_TILE = 5  # instructions of the step for a pointer that it looks up
+MOST_BESIDE = 2  # columns of neighbours
+MOST_PAIRED = 6  # outputs of a tile: each two are a text of their own
 MOST_NARROW = 4  # columns: each pair is a text of its own
 
 
@@ -60,9 +66,10 @@ def depthwise_kernels(
     def offered(scaled: Scaled) -> list[Kernel]:
         if uses_row or where["dilation"] != 1:
             return []
-        found = [*_sliding(weights, scaled, where, stride, pad_value)]
+        found = [*_sliding(weights, scaled, where, stride, pad, pad_value)]
         if narrow:
             found += _narrow(weights, scaled, where, stride, pad_value, not scaled.rescale.compact)
+        found += _pairs(weights, scaled, where, stride, pad, pad_value)
         if where["tiles"] == 1:
             found += _planes(weights, scaled, where, stride, pad, pad_value)
         return sorted(found, key=_cost)
@@ -182,6 +189,7 @@ def _sliding(
     scaled: Scaled,
     where: Mapping[str, object],
     stride: int,
+    pad: int,
     pad_value: int,
 ) -> tuple[Kernel, ...]:
     """The kernel of 3x3 filters (`sliding.py`)."""
@@ -192,6 +200,9 @@ def _sliding(
     g = Slide(stride, start, tiles, tile_cols, out_cols, channels, pad_value, scaled.rescale)
     if (kh, kw) != (KERNEL, KERNEL) or not g.usable:
         return ()
+    staying = replace(g, own=(start + pad) // tile_cols) if tiles > 1 else g
+    g = staying if len(staying.beside) <= MOST_BESIDE and not where["padded_cols"] else g
+    first, beside = arguments(g.beside, 0, g.own, tiles, tile_cols, channels) if g.own >= 0 else ([], [])
     routine = slide(g, channels)
     add = int(scaled.parameters[0, 1]) if scaled.rescale.numerics == "onnx" else 0
     pack = (
@@ -206,11 +217,13 @@ def _sliding(
             "add": add,
             "packed": scaled.rescale.packed,
             "addend": scaled.addend,
+            "own": first,
+            "nears": beside,
         },
         (ConstArray("weights", pack, "weights"),),
         pad_value=pad_value,
         functions={"slide": routine.function},
-        instructions=PER_ROW + PER_TILE * kh * (tiles - 1) + routine.instructions,
+        instructions=PER_ROW + PER_TILE * kh * (tiles - 1) + PER_BESIDE * len(beside) + routine.instructions,
     )
     return (kernel,)
 
@@ -274,3 +287,56 @@ def _narrow(
             instructions=work,
         ),
     )
+
+
+def _pairs(
+    weights: NDArray[np.integer[Any]],
+    scaled: Scaled,
+    where: Mapping[str, object],
+    stride: int,
+    pad: int,
+    pad_value: int,
+) -> list[Kernel]:
+    """The kernels of narrow tiles and 3x3 filters (`pairs.py`), by the channels they take at a time."""
+    channels, kh, kw = weights.shape
+    start, tiles, tile_cols, out_cols = (
+        int(str(where[k])) for k in ("start", "tiles", "tile_cols", "out_cols")
+    )
+    found: list[Kernel] = []
+    own, rest = divmod(start + pad, tile_cols)
+    if (kh, kw) != (KERNEL, KERNEL) or tiles == 1 or out_cols > MOST_PAIRED or where["padded_cols"] or rest:
+        return found
+    for lanes in PAIR_LANES:
+        g = Pairs(stride, pad, tile_cols, out_cols, channels, lanes, scaled.rescale)
+        if len(g.beside) > MOST_BESIDE or channels < lanes or not g.usable:
+            continue
+        groups, part = divmod(channels, lanes)
+        starts = [*range(0, channels - lanes + 1, lanes), *([channels - lanes] if part else [])]
+        routine = filter_pairs(g, groups)
+        first, beside = arguments(g.beside, start, own, tiles, tile_cols, channels)
+        once = PER_CALL + PER_BESIDE * len(beside)
+        context = {
+            "lanes": lanes,
+            "own": first,
+            "nears": beside,
+            "words": groups * g.words,
+            "all_words": (groups + 1) * g.words,
+            "part": part,
+            "last_channel": channels - lanes,
+            "add": int(scaled.parameters[0, 1]) if scaled.rescale.numerics == "onnx" else 0,
+        }
+        found.append(
+            Kernel(
+                "pairs_dsp",
+                context,
+                (ConstArray("weights", partial(pack_pairs, weights, scaled, starts, lanes), "weights"),),
+                pad_value=pad_value,
+                functions={"filter": routine.function},
+                instructions=PER_ROW
+                + PER_TILE * kh * (tiles - 1)
+                + once
+                + routine.instructions
+                + (once + filter_pairs(g, 1).instructions if part else 0),
+            )
+        )
+    return found

@@ -4,7 +4,8 @@ The three bytes of a column are loaded once. PKHBT joins the upper two, so that 
 a multiplication of its own. A column serves all outputs that meet it at once: their sums, three or with a stride of 2 two of them, are in
 registers and take turns. So a pixel costs 3 loads, a PKHBT and 6 multiplications (stride 2: 6, 2 and 6), and its requantisation.
 
-Rows may be cut into tiles: then the pointers of the next tile are fetched where the row goes over to it, for every channel again.
+Rows may be cut into tiles: then the pointers of the next tile are fetched where the row goes over to it, for every channel again. Where
+all but a column on either side is in one tile, the pointers stay there, and a neighbour's pixel is found by its distance from them.
 
 All 14 registers are taken: three rows, the output, sums, five words of weights, two of data. Starting value (with a stride of 2 it
 has the register of the third sum, and the first multiplication adds to it), multiplier and addend of the channel wait on the
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmcu.kernels.assembly import Program, Reg, Routine
+from vmcu.kernels.dsp.beside import near, nears
 from vmcu.kernels.dsp.rescale import Rescale, Scaled, rescale_once, rescale_onnx, rescale_tflm, words
 
 KERNEL = 3
@@ -44,6 +46,7 @@ class Slide:
         channels: distance of two pixels in all rows, bytes.
         pad_value: content of the padding.
         rescale: of the sums.
+        own: the tile that all columns are in but for one on either side, at most; -1: there is none.
     """
 
     stride: int
@@ -54,6 +57,17 @@ class Slide:
     channels: int
     pad_value: int
     rescale: Rescale
+    own: int = -1
+
+    @property
+    def beside(self) -> list[int]:
+        """Columns that are read and are in a neighbour of `own`."""
+        return [c for c in self.columns if self.own >= 0 and self.met(c) and c // self.tile_cols != self.own]
+
+    @property
+    def stays(self) -> bool:
+        """Do the pointers stay in a tile?"""
+        return self.tiles == 1 or self.own >= 0
 
     @property
     def sums(self) -> int:
@@ -149,6 +163,18 @@ class _Walk:
         _move(self._p, self._pointer, self._ahead)
         self._ahead = 0
 
+    def last(self) -> tuple[int, int]:
+        """As `next`, but on the way back to the first pixel, if an access reaches so far."""
+        if self._ahead == 0 and self.moved <= NEAR:
+            step, self.moved = -self.moved, 0
+            return 0, step
+        return self.next()
+
+    def rewind(self) -> None:
+        """To the first pixel."""
+        _move(self._p, self._pointer, self._ahead - self.moved)
+        self._ahead = self.moved = 0
+
     def back(self) -> None:
         """To the next channel of the first pixel."""
         _move(self._p, self._pointer, 1 - self.moved + self._ahead)
@@ -168,7 +194,7 @@ def slide(g: Slide, channels: int) -> Routine:
 
     The function is f(in, out, weights, weights_end, bias, multiplier, add, stop, channel): pointers to the tiles of three rows, and the
     first channel. Bias, multiplier and stop, and in `tflm` add, are variables of its own. A "compact" one of `tflm` takes 2 zero + 1
-    behind them.
+    behind them. Where there is a tile of its own, pointers to its first pixels follow, and VMCU_FROM of those to pixels beside it.
     """
     p = Program(
         "slide",
@@ -182,9 +208,14 @@ def slide(g: Slide, channels: int) -> Routine:
             *((name, "int32_t") for name in ("bias", "multiplier", "add")),
             *(("stop", "const int8_t *"), ("channel", "int32_t")),
             *([("addend", "int32_t")] if g.rescale.packed else []),
+            *((f"own{i}", "const int8_t *") for i in range(KERNEL) if g.own >= 0),
+            *((near(c, row), "const int8_t *") for c, row in nears(g.beside)),
         ],
     )
     rows = [p.source(f"x{i}", i) for i in range(KERNEL)]
+    if g.own >= 0:
+        for i, row in enumerate(rows):
+            p.get(row, f"own{i}")
     out, acc, k = p.target("to", 3), p.numbers("acc", (4, 5, 6)), p.numbers("k", (7, 8, 9, 10, 11))
     w, w_stop = p.source("w", 12), p.source("w_stop", 13)
     if g.tiles == 1:
@@ -210,7 +241,7 @@ def slide(g: Slide, channels: int) -> Routine:
             p.load_all(k, w)
             p.put("weights", w)
         turns = _row(p, g, rows, out, acc, k)
-        if g.tiles > 1:
+        if not g.stays:
             channel = p.number("channel", 13)
             p.get(channel, "channel")
             p.add_number(channel, 1)
@@ -241,26 +272,34 @@ def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], 
     """One channel of all pixels; returns how often the loop runs."""
     walks, to = [_Walk(p, row, g.channels) for row in rows], _Walk(p, out, g.channels)
     first, turns = g.loop
+    inside = range(first, first + turns * g.period)
+    beside = g.beside
     at = -1  # the tile that the pointers are in
 
     def enter(c: int) -> None:
         nonlocal at
         if at != c // g.tile_cols:
             at = c // g.tile_cols
-            if g.tiles > 1:
+            if not g.stays:
                 _enter(p, g, at, rows)
             for walk in walks:
                 walk.start(c % g.tile_cols)
 
     def column(c: int) -> None:
         met = g.met(c)
-        if g.is_real(c):
+        if c in beside:
+            if at >= 0:  # behind the tile
+                for walk in walks:
+                    walk.rewind()
+            _load_beside(p, c, rows)
+        elif g.is_real(c):
             enter(c)
             if not met:
                 for walk in walks:
                     walk.skip()
                 return
-            _load(p, g, walks, rows)
+            ends = c + 1 in beside and c not in inside
+            _load(p, walks, rows, ends)
         elif met:
             _pad(p, g)
         for o, kx in met:  # right behind the loads, as one more of them
@@ -274,7 +313,6 @@ def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], 
             if kx == KERNEL - 1:
                 _finish(p, g, acc[o % g.sums], k[4], out, to)
 
-    inside = range(first, first + turns * g.period)
     for c in g.columns:
         if c not in inside:
             column(c)
@@ -293,7 +331,7 @@ def _row(p: Program, g: Slide, rows: list[Reg], out: Reg, acc: tuple[Reg, ...], 
                     walk.catch_up()
             for walk, moved in zip((*walks, to), before, strict=True):
                 walk.moved = moved + (walk.moved - moved) * turns
-    for walk in (*walks, to) if g.tiles == 1 else (to,):
+    for walk in (*walks, to) if g.stays else (to,):
         walk.back()
     return turns
 
@@ -308,14 +346,22 @@ def _enter(p: Program, g: Slide, tile: int, rows: list[Reg]) -> None:
         p.advance(row, channel)
 
 
-def _load(p: Program, g: Slide, walks: list[_Walk], rows: list[Reg]) -> None:
-    """a = the bytes of the first two rows, b = that of the third."""
+def _load(p: Program, walks: list[_Walk], rows: list[Reg], ends: bool) -> None:
+    """a = the bytes of the first two rows, b = that of the third. `ends`: then something beside the first pixels is read."""
     a, b = p.number("a", 12), p.number("b", 13)
-    places = [walk.next() for walk in walks]
+    places = [walk.last() if ends else walk.next() for walk in walks]
     p.load_byte(a, rows[0], *places[0])
     p.load_byte(b, rows[1], *places[1])
     p.lows(a, a, b)
     p.load_byte(b, rows[2], *places[2])
+
+
+def _load_beside(p: Program, column: int, rows: list[Reg]) -> None:
+    """The same in a neighbour."""
+    a, b = p.number("a", 12), p.number("b", 13)
+    p.load_from((a, b), rows[:2], [near(column, 0), near(column, 1)], ["own0", "own1"], "byte")
+    p.lows(a, a, b)
+    p.load_from((b,), rows[2:], [near(column, 2)], ["own2"], "byte")
 
 
 def _pad(p: Program, g: Slide) -> None:

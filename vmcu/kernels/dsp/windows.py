@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmcu.kernels.dsp.gather import gather, gather_pair, gather_windows, run_order
-from vmcu.kernels.dsp.joined import Joined, Shape, join
-from vmcu.kernels.dsp.matmul import DIRECT_STRIDE_LIMIT, pair, single
+from vmcu.kernels.dsp.copied import MOST_STACKED, copied_kernels
+from vmcu.kernels.dsp.gather import gather, gather_windows, run_order
+from vmcu.kernels.dsp.joined import Joined, Shape, in_tiles, join
+from vmcu.kernels.dsp.matmul import pair, single
+from vmcu.kernels.dsp.pixels import pixel_kernels, tiled_pixel_kernels
 from vmcu.kernels.dsp.rescale import Scaled, make_scaled
 from vmcu.kernels.dsp.weights import (
     SHARED,
@@ -32,16 +34,12 @@ from vmcu.kernels.dsp.weights import (
 from vmcu.ops.base import ConstArray, Kernel
 from vmcu.quant.requantise import Requant
 
-MOST_STACKED = 64  # bytes of a window that is copied to the stack
 PER_RUN, PER_PIXEL, PER_ROW, PER_BYTE = 4, 16, 60, 3  # instructions of the C around the routines
 PER_PIECE, PER_LINE = 3, 6  # the same where tiles are joined
-PER_POINTER, PER_LISTED = (
-    4,
-    3,
-)  # the same where all pixels of a tile are listed, and per tap that is looked up there
+PER_LISTED = 3  # the same per tap of a window whose taps are listed
 PER_TILE = 5  # instructions of the step for a pointer that it looks up
 MOST_GROUPS = 4  # of outputs for which tiles are joined: each is a text of its own
-MOST_POINTERS = 24  # to pixels, on the stack
+MOST_LISTED = 4  # windows of a tile that lie in several: the taps of each are a text of their own
 MANY_LINES = 3  # that are joined in a loop which stays one
 
 
@@ -113,7 +111,7 @@ def _kernels(
         and where["dilation"] == 1
         and channels % WORD == 0
         and not (uses_row or shape.padded)
-        and kh * ((shape.out_cols - 1) * stride + kw) <= MOST_POINTERS
+        and len(in_tiles(shape, where)[0]) <= MOST_LISTED
     )
     length = max(shape.run, WORD)
     order = [i if i < shape.run else -1 for i in run_order(length)]
@@ -136,7 +134,10 @@ def _kernels(
         return (_window_kernel(shape, product, context, constants, pad_value, uses_row, False),)
     plain = not shape.padded and not shape.scattered and kh == kw == 1
     if plain and channels % WORD == 0:
-        return _pixel_kernels(shape, product, context, constants, pad_value, uses_row)
+        return pixel_kernels(shape, product, context, constants, pad_value, uses_row)
+    of_tiles = tiled_pixel_kernels(shape, product, context, constants, pad_value)
+    if of_tiles and not uses_row:
+        return of_tiles
     groups = [
         n for n in {1, 2, shape.out_cols} if n <= shape.out_cols and -(-shape.out_cols // n) <= MOST_GROUPS
     ]
@@ -147,7 +148,9 @@ def _kernels(
         for lines in (*joined, None)
         if not (two and lines and lines.outputs == 1)
     ]
-    if joined:
+    copied = copied_kernels(weights, scaled, where, shape, pad_value, uses_row, unrolled)
+    found += copied
+    if joined or copied:
         found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
         found = [k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i])]
     return tuple(found)
@@ -209,11 +212,10 @@ def _window_kernel(
         inner, edge = (single(product, words, part, r).instructions for r in (kh, apart_runs))
         product_work = 0
         functions = {"single": single(product, words, part).function}
-    reached = (columns - 1) * shape.stride + kw if context["listed"] else 0
+    listed, own, own_start = in_tiles(shape, context) if context["listed"] else ({}, 0, 0)
     start = int(str(context["start"]))
-    if reached:  # those within a tile are runs of whole rows
-        offsets = [(start + col * shape.stride) % shape.in_cols for col in range(columns)]
-        edges = sum(offset + kw > shape.in_cols for offset in offsets)
+    if context["listed"]:  # those within a tile are runs of whole rows
+        edges = len(listed)
         edge += PER_LISTED * kh * kw
     else:
         edge += (PER_RUN + PER_BYTE * channels if copies else PER_RUN) * kh * kw
@@ -222,7 +224,6 @@ def _window_kernel(
     work = (
         PER_ROW
         + PER_TILE * kh * (int(str(context["tiles"])) - 1)
-        + PER_POINTER * kh * reached
         + product_work
         + columns * PER_PIXEL
         + round(apart_pixels * edge)
@@ -258,14 +259,22 @@ def _window_kernel(
         }
     more = {
         **lines,
-        "columns_read": reached,
-        "first_tile": start // shape.in_cols if reached else 0,
-        "first_at": start % shape.in_cols * channels if reached else 0,
-        "within": f"(col * {shape.stride} + {start % shape.in_cols}) % {shape.in_cols} <= {shape.in_cols - kw}"
-        if reached and 1 < kw <= shape.in_cols and edges < columns
-        else "",
-        "column_step": shape.stride,
-        "tile_bytes": shape.in_cols * channels,
+        "taps": [
+            {
+                "col": col,
+                "taps": [
+                    (tile, at * channels)
+                    for tile, at in (
+                        divmod(start + col * shape.stride + kx, shape.in_cols) for kx in range(kw)
+                    )
+                ],
+            }
+            for col in listed
+        ],
+        "own": own,
+        "own_start": own_start,
+        "inner": edges < columns,
+        "stride": shape.stride,
         "joined": joined is not None,
         "abreast": pairs > 0,
         "always": pairs > 0 and not apart and not odd,
@@ -308,43 +317,3 @@ def _window_kernel(
         functions=functions,
         instructions=work,
     )
-
-
-def _pixel_kernels(
-    shape: Shape,
-    product: Product,
-    context: Mapping[str, object],
-    constants: tuple[ConstArray, ...],
-    pad_value: int,
-    uses_row: bool,
-) -> tuple[Kernel, ...]:
-    """1x1 convolutions: pixels unpacked ahead into scratch, or while they are multiplied."""
-    found = []
-    distance = shape.stride * shape.channels
-    one, odd = single(product, product.depth // WORD), shape.out_cols % 2
-    rest = {"single": one.function} if odd else {}
-    around = 2 * PER_PIXEL if context["part"] else PER_PIXEL
-    alone = odd * (one.instructions + around)
-    if distance <= DIRECT_STRIDE_LIMIT:
-        gathered = gather_pair(product.depth, product.unrolled)
-        two, straight = pair(product), pair(product, distance)
-        pairs = shape.out_cols // 2
-        ahead, during = ((gathered, two), 4 * product.depth), ((straight,), 0)
-        for routines, scratch in (ahead, during) if pairs else (during,):
-            functions = {"matmul_2": routines[-1].function, **rest}
-            if scratch:
-                functions["gather"] = gathered.function
-            found.append(
-                Kernel(
-                    "pixel_dsp",
-                    {**context, "direct": not scratch, "distance": distance},
-                    constants,
-                    pad_value=pad_value,  # of rows
-                    uses_row=uses_row,
-                    scratch_bytes=scratch,
-                    functions=functions,
-                    instructions=pairs * (sum(r.instructions for r in routines) + around) + alone + PER_ROW,
-                )
-            )
-    found.sort(key=lambda k: (k.instructions or 0, k.scratch_bytes))
-    return tuple(k for i, k in enumerate(found) if all(k.scratch_bytes < f.scratch_bytes for f in found[:i]))

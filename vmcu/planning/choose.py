@@ -36,6 +36,7 @@ HOPEFUL = 1.04  # quick pool / least quick pool at which a better placement of a
 WORTH_TRYING = 1.02  # the same of other kernels
 NEARLY_AS_SMALL = 0.01  # of the smallest pool: what "ram" adds at most, and ten times less than it saves of the instructions
 WORTHWHILE = 0.04  # of the instructions: saving less is worth no byte
+FEW = 500  # tasks up to which a better placement is searched for any other kernels
 QUICK = 2000  # tasks up to which a better placement is searched for the sake of less than ten times `NEARLY_AS_SMALL`
 BALANCED = 1.05  # estimated instructions / the least of a plan that fits, up to which "balanced" saves RAM
 SLOWER_FOR_FLASH: Mapping[Optimise, tuple[float, float]] = {
@@ -258,17 +259,20 @@ def _smallest(candidates: Sequence[Candidate]) -> Candidate:
         if saving < WORTHWHILE and candidate.schedule.tasks is not best.schedule.tasks:
             continue
         more = min(saving / 10, NEARLY_AS_SMALL) if saving >= WORTHWHILE else 0
-        search = more == NEARLY_AS_SMALL or (more > 0 and len(candidate.schedule.tasks) <= QUICK)
-        if candidate is best or _is_as_small(candidate, size * (1 + more), search):
+        tasks = len(candidate.schedule.tasks)
+        hope = WORTH_TRYING if more == NEARLY_AS_SMALL or (more > 0 and tasks <= QUICK) else 1.0
+        if tasks <= FEW:
+            hope = HOPEFUL
+        if candidate is best or _is_as_small(candidate, size * (1 + more), hope):
             return candidate
     raise internal("the best candidate is not among its own", best.name)
 
 
-def _is_as_small(candidate: Candidate, size: float, search: bool = False) -> bool:
-    """Does its pool not exceed `size`, as a quick placement tells, or else a better one that is not hopeless?"""
+def _is_as_small(candidate: Candidate, size: float, hope: float) -> bool:
+    """Does its pool not exceed `size`, as a quick placement tells, or else a better one where that exceeds it by less than `hope`?"""
     if candidate.bound_bytes > size:
         return False
-    limit = int(size * WORTH_TRYING if search else size)
+    limit = int(size * hope)
     if not is_easily_placed(candidate.schedule, limit, candidate.split_bytes):
         return False
     return candidate.quick_plan.pool_bytes <= size or candidate.pool_bytes <= size

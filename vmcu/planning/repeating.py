@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import combinations
 from math import inf
 
-from vmcu.ir.quantized import QuantizedGraph
+from vmcu.ir.layout import row_major
+from vmcu.ir.quantized import Interface, QuantizedGraph
 from vmcu.memory.plan import live_bytes, lower_bound
 from vmcu.ops.base import QOp
 from vmcu.schedule.again import compute_again, repeatable
@@ -122,17 +123,20 @@ def _peak(
     read = {owner for op in ops for name in op.inputs for owner in _owners(name, aliases)}
     later = {owner for op in steps[stage.stop :] for name in op.inputs for owner in _owners(name, aliases)}
     later |= {p.tensor for p in graph.outputs if not p.streamed}
-    given, kept = (replace(port, streamed=False) for port in (graph.inputs[0], graph.outputs[0]))
     part = replace(
         graph,
         ops=tuple(ops),
-        inputs=tuple(replace(given, tensor=name) for name in sorted(read - made)),
-        outputs=tuple(replace(kept, tensor=name) for name in sorted((read | made) & later)),
+        inputs=tuple(_port(graph, name) for name in sorted(read - made)),
+        outputs=tuple(_port(graph, name) for name in sorted((read | made) & later)),
     )
     flow = make_flow(part, aliases)
     before = sum(graph.tensors[name].size_bytes for name in read - made)
     found = stream_stage(flow, 0, len(ops), before, limit)
     return found.peak if found else inf
+
+
+def _port(graph: QuantizedGraph, name: str) -> Interface:
+    return Interface(name, name, row_major(graph.tensors[name].shape), "int8")
 
 
 def _owners(name: str, aliases: Mapping[str, tuple[Segment, ...]]) -> set[str]:

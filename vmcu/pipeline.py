@@ -33,7 +33,7 @@ class Compiled:
     """A model as C, and the artefacts it came from.
 
     Attributes:
-        graph: integer network.
+        graph: integer network as it is planned.
         plan: memory plan.
         tables: what the checker has approved.
         checked_tasks: number of tasks it simulated.
@@ -49,9 +49,14 @@ class Compiled:
     choice: Choice | None = None
 
     @property
+    def network(self) -> QuantizedGraph:
+        """The integer network before it was planned, with the layers of the model."""
+        return self.graph if self.choice is None else self.choice.network
+
+    @property
     def macs(self) -> int:
-        """Multiply-accumulates of the network as it was given; a plan may execute more or fewer."""
-        return self.graph.macs if self.choice is None else self.choice.macs
+        """Multiply-accumulates of the network; a plan may execute more or fewer."""
+        return self.network.macs
 
 
 def load(

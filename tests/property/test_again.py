@@ -10,11 +10,14 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from dead_layers import Layers
 from host_library import HostModel
 from tiny_models import Net
 
 import vmcu
 from vmcu.batch import random_batch
+from vmcu.cli import cli
 from vmcu.codegen.project import make_project
 from vmcu.errors import VmcuError
 from vmcu.ir.quantized import QuantizedGraph
@@ -189,6 +192,24 @@ def test_the_checker_misses_a_row_of_another_band(tables: Tables, row: int) -> N
     changed = replace(step, reads=(replace(read, rows=(*read.rows[:row], other, *read.rows[row + 1 :])),))
     with pytest.raises(VmcuError, match="reads row"):
         check(replace(tables, steps=(tables.steps[0], changed, *tables.steps[2:])))
+
+
+@pytest.mark.qemu
+def test_verified_layer_by_layer_where_channels_are_left_out(tmp_path: Path) -> None:
+    """Layers are compared with those of the whole network under the names that the model gives them."""
+    net = Layers()
+    filters = net.filters(24, 4, 1, 1)
+    filters[[3, 8, 20]] = 0
+    x = net.conv(net.image(4, 16), filters)
+    x = net.conv(x, net.filters(24, 1, 5, 5), pad=2, group=24)
+    net.output(net.conv(x, net.filters(6, 24, 1, 1)))
+    path = net.save(tmp_path)
+    made = vmcu.compile(path, "cortex-m4", name="net", allow_recompute=2.0)
+    assert made.compiled.graph.channels_removed > 0
+    assert executed_macs(made.compiled.plan.schedule) > made.compiled.macs == made.compiled.network.macs
+    found = CliRunner().invoke(cli, ["verify", str(path), "--target", "cortex-m4", "--allow-recompute", "2"])
+    assert found.exit_code == 0, found.output
+    assert "optimised = whole network, random inputs" in found.output
 
 
 @pytest.mark.qemu

@@ -116,7 +116,7 @@ def _verify(made: vmcu.api.Model, config: Config) -> Line:
     result = verify_model(made, batch, config.engine)
     mismatches = list(result.mismatches)
     if graph.origin is not None:
-        mismatches += compare_original(graph, batch)[0]
+        mismatches += compare_original(made.compiled.network, batch)[0]
     return Line("bit-exact", None, None, result.text, "; ".join(m.text() for m in mismatches))
 
 

@@ -326,13 +326,13 @@ def verify(
             result = verify_model(made, one, engine)  # type: ignore[arg-type]
             add(f"firmware = reference, {label}", result.mismatches, result.text)
             if graph.origin is not None:
-                found, text = compare_original(graph, one)
+                found, text = compare_original(made.compiled.network, one)
                 add(f"optimised = whole network, {label}", found, text)
             if one is golden_batch and expected is not None:
                 found = compare_golden(graph, result.outputs, expected, key)
                 add(f"firmware = golden {key}", found, f"{len(one)} inferences")
         if against == "onnxruntime":
-            found, text = compare_onnxruntime(model, graph, golden_batch or batch)
+            found, text = compare_onnxruntime(model, made.compiled.network, golden_batch or batch)
             add("reference = onnxruntime, every layer", found, text)
         if against == "tflm":
             found, text = compare_tflm(tflite, graph, golden_batch or batch)

@@ -157,9 +157,9 @@ class Choice:
     allow_recompute: float = 1.0
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates of the network as it was given."""
-        return self.candidates[0].schedule.graph.macs
+    def network(self) -> QuantizedGraph:
+        """As it was given: a schedule's graph may have strips, or rows that are computed again."""
+        return self.candidates[0].schedule.graph
 
 
 def list_candidates(

@@ -46,6 +46,7 @@ from vmcu.ops.base import Kernel
 from vmcu.ops.conv import Conv2D
 from vmcu.pipeline import load
 from vmcu.schedule import flow as flow_module
+from vmcu.schedule.again import compute_again, repeatable
 from vmcu.schedule.aliases import Segment, segments_read
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
@@ -111,6 +112,17 @@ def residual() -> Net:
     return net
 
 
+def bottleneck() -> Net:
+    """Expand, filter, project: the filter's input is computed again."""
+    net = Net()
+    x = net.qdq(net.input("x", (1, 2, 9, 12)))
+    a = net.qdq(net.node("Conv", [x, net.weights((6, 2, 1, 1))]), 0.1)
+    b = net.qdq(net.node("Conv", [a, net.weights((6, 1, 5, 5))], pads=[2, 2, 2, 2], group=6), 0.1)
+    net.node("Identity", [net.qdq(net.node("Conv", [b, net.weights((3, 6, 1, 1))]), 0.1)], "y")
+    net.output("y", shape=(1, 3, 9, 12))
+    return net
+
+
 class Hungry(Conv2D):
     """A convolution that wants working memory, as no kernel does today."""
 
@@ -128,6 +140,11 @@ def _hungry(graph: QuantizedGraph) -> QuantizedGraph:
 
 def _tiled(graph: QuantizedGraph, tiles: int = 3) -> QuantizedGraph:
     return tile_columns(by_rows(graph), graph.tensors, tiles)
+
+
+def _again(graph: QuantizedGraph, band: int = 2) -> QuantizedGraph:
+    (name,) = repeatable(graph)
+    return compute_again(graph, name, band)
 
 
 def _rows(graph: QuantizedGraph) -> QuantizedGraph:
@@ -150,6 +167,8 @@ HAND_MADE: Mapping[
     "rows": (residual, by_rows, least),
     "tiles": (residual, _tiled, least),
     "tiles, layers": (residual, _tiled, layer_by_layer),
+    "again": (bottleneck, _again, least),
+    "again, tiles": (bottleneck, lambda g: _tiled(_again(g)), least),
     "streamed input": (residual, _rows, least),
     "streamed inputs": (NETS["branches"], _rows, least),
     "branches, split": (NETS["branches"], lambda g: g, layer_by_layer),
@@ -573,9 +592,10 @@ def patch_changed(rng: Random, tables: Tables) -> Tables | None:
 
 
 def table_changed(rng: Random, tables: Tables) -> Tables | None:
-    place = _read_at(rng, tables, "table")
-    if place is None:
+    able = [(i, k) for i, s in enumerate(tables.steps) for k, r in enumerate(s.reads) if r.rows]
+    if not able:
         return None
+    place = rng.choice(able)
     rows = [list(r) for r in tables.steps[place[0]].reads[place[1]].rows]
     row = rng.randrange(len(rows))
     rows[row][rng.randrange(len(rows[row]))] += rng.choice([-1, 1])

@@ -18,7 +18,7 @@ from vmcu.memory.plan import lower_bound
 from vmcu.ops.copy_columns import CopyColumns
 from vmcu.pipeline import load
 from vmcu.planning.choose import choose, list_candidates
-from vmcu.planning.tiling import _untile, tiled
+from vmcu.planning.tiling import _untile, in_fewer_stages, tiled
 from vmcu.quant.reference import Reference
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, streamed
@@ -74,11 +74,27 @@ def test_what_is_not_needed_is_whole_again(name: str) -> None:
         if everywhere.tensors == graph.tensors:
             continue
         before = min(streamed(everywhere), key=lower_bound)
-        after = _untile(graph, before, tiles)
+        after = _untile(graph, before, tiles, lower_bound(before))
         assert lower_bound(after) <= lower_bound(before)
         assert cut(after) <= cut(before)
         assert after.stages == before.stages
         assert [op.name for op in after.steps] == [op.name for op in before.steps]
+
+
+def test_tiles_in_fewer_stages() -> None:
+    """Between the plan with all tiles and whole rows, in bytes and in tasks."""
+    between = 0
+    for name in NAMES:
+        graph = graph_of(name)
+        whole = min(streamed(graph), key=lower_bound)
+        for least in tiled(graph, lower_bound(whole))[:1]:
+            for part in in_fewer_stages(graph, least, lower_bound(whole)):
+                assert lower_bound(least) <= lower_bound(part) < lower_bound(whole)
+                assert cut(part) <= cut(least) and part.stages == least.stages
+                assert len(part.tasks) <= len(least.tasks)
+                between += 0 < len(cut(part)) < len(cut(least))
+            assert in_fewer_stages(graph, least, lower_bound(least)) == []
+    assert between
 
 
 def test_the_same_every_time() -> None:
@@ -90,14 +106,13 @@ def test_the_same_every_time() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_caller_sees_has_whole_rows(name: str) -> None:
-    """Outputs and streamed inputs; an input that lies in memory as a whole may be read in tiles."""
+    """What is streamed; an input or output that lies in memory as a whole may be in tiles."""
     graph = graph_of(name)
     counts = tile_counts(graph)
     assert counts == sorted(set(counts)) and all(2 <= n <= MOST_TILES for n in counts)
     for tiles in counts:
         tensors = tile_columns(graph, graph.tensors, tiles).tensors
-        assert all(tensors[p.tensor].tiles == 1 for p in graph.outputs)
-        assert all(tensors[p.tensor].tiles == 1 for p in graph.inputs if p.streamed)
+        assert all(tensors[p.tensor].tiles == 1 for p in (*graph.inputs, *graph.outputs) if p.streamed)
         assert all(t.tiles in (1, tiles) and t.cols % t.tiles == 0 for t in tensors.values())
         assert tile_columns(graph, [], tiles).tensors == graph.tensors
 

@@ -21,7 +21,7 @@ from vmcu.planning.flash import LIMIT_BYTES, SMALL_BYTES, estimate_flash, room_i
 from vmcu.planning.kernels import kernel_choices
 from vmcu.planning.repeating import repeated
 from vmcu.planning.stripping import is_stripped, recomputed, stripped
-from vmcu.planning.tiling import tiled
+from vmcu.planning.tiling import in_fewer_stages, tiled
 from vmcu.schedule.by_rows import by_rows
 from vmcu.schedule.schedule import Schedule, layer_by_layer, streamed
 from vmcu.targets import load_target
@@ -30,7 +30,7 @@ Optimise = Literal["ram", "balanced", "speed", "size"]
 CLOSE_ENOUGH = 1.003  # pool / lower bound at which no better placement is searched for
 MOST_PLACED = 3  # candidates that are placed for the smallest pool, those of the least lower bounds
 MOST_SEARCHED = 2  # candidates whose placement is searched for the smallest pool
-MOST_TILED = 3  # schedules with tiles where any lower the bound
+MOST_TILED = 3  # schedules with tiles wherever they lower the bound
 HARDER_TO_PLACE = 1.04  # lower bound with tiles / with strips up to which tiles may end up smaller
 HOPEFUL = 1.04  # quick pool / least quick pool at which a better placement of another order of tasks is searched for
 WORTH_TRYING = 1.02  # the same of other kernels
@@ -64,7 +64,9 @@ def _stripped(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) ->
 def _tiled(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> Iterable[Schedule]:
     in_strips = [lower_bound(s) * HARDER_TO_PLACE for s in listed if is_stripped(s)]
     bounds = [lower_bound(s) for s in listed if not is_stripped(s)]
-    return tiled(by_rows(graph), int(min(bounds + in_strips)), MOST_TILED)
+    rows, bound = by_rows(graph), int(min(bounds + in_strips))
+    found = tiled(rows, bound)[:MOST_TILED]
+    return found + [part for least in found[:1] for part in in_fewer_stages(rows, least, bound)]
 
 
 Generator = Callable[[QuantizedGraph, Sequence[Schedule], float], Iterable[Schedule]]

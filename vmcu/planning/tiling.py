@@ -13,15 +13,11 @@ HOPEFUL = 1.05  # lower bound / least so far up to which a schedule is of intere
 WEIGHTS = (0.1, 0.0)  # of bytes in flight: fewer than for rows, since there are many tasks to lay out
 
 
-def tiled(graph: QuantizedGraph, bound: int, most: int) -> list[Schedule]:
-    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most, and some more.
+def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
+    """Schedules with a lower bound below `bound`, the least first; one per number of tiles at most, and one more.
 
-    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles. One more
-    copies streamed inputs into tiles: their rows come whole, but can then be given up tile by tile. The others
-    have the tiles of the first in fewer stages: less that tiles cost, for more bytes.
-
-    Args:
-        most: how many, those others not counted.
+    Every number of tiles that divides some row is tried. Only the stages that need them keep their tiles. The one
+    more copies streamed inputs into tiles: their rows come whole, but can then be given up tile by tile.
     """
     found: dict[int, Schedule] = {}
     limit = bound - 1
@@ -30,19 +26,24 @@ def tiled(graph: QuantizedGraph, bound: int, most: int) -> list[Schedule]:
         if best and lower_bound(best) < bound:
             found[tiles] = best
             limit = min(limit, int(lower_bound(best) * HOPEFUL))
-    if not found:
-        return []
     ordered = sorted(found.items(), key=lambda item: lower_bound(item[1]))
-    schedules = [_untile(graph, s, tiles, lower_bound(s)) for tiles, s in ordered]
-    tiles, finest = ordered[0]
-    copied = copy_streamed(graph)
-    best = _best(copied, tiles, limit) if copied.ops != graph.ops else None
-    if best and lower_bound(best) < bound:
-        schedules.append(_untile(copied, best, tiles, lower_bound(best)))
-    schedules.sort(key=lower_bound)
-    return schedules[:most] + [
-        _untile(graph, finest, tiles, level) for level in _levels(graph, finest, bound)
-    ]
+    schedules = [_untile(graph, schedule, tiles, lower_bound(schedule)) for tiles, schedule in ordered]
+    if ordered:
+        tiles, copied = ordered[0][0], copy_streamed(graph)
+        best = _best(copied, tiles, limit) if copied.ops != graph.ops else None
+        if best and lower_bound(best) < bound:
+            schedules.append(_untile(copied, best, tiles, lower_bound(best)))
+    return sorted(schedules, key=lower_bound)
+
+
+def in_fewer_stages(graph: QuantizedGraph, schedule: Schedule, bound: int) -> list[Schedule]:
+    """One of `tiled` with its tiles in fewer stages: less that tiles cost, for a lower bound nearer to `bound`."""
+    if schedule.graph.ops != graph.ops or not _is_complete(graph, schedule):
+        return []
+    tiles = max(t.tiles for t in schedule.graph.tensors.values())
+    peaks = _peaks(staged(tile_columns(graph, graph.tensors, 1), schedule.stages))
+    levels = sorted({peak for peak in peaks if lower_bound(schedule) < peak < bound})
+    return [_untile(graph, schedule, tiles, level) for level in levels]
 
 
 def _best(graph: QuantizedGraph, tiles: int, limit: int) -> Schedule | None:
@@ -51,14 +52,6 @@ def _best(graph: QuantizedGraph, tiles: int, limit: int) -> Schedule | None:
     if cut.tensors == graph.tensors:
         return None
     return min(streamed(cut, limit, WEIGHTS), key=lower_bound, default=None)
-
-
-def _levels(graph: QuantizedGraph, schedule: Schedule, bound: int) -> list[int]:
-    """Peaks of the stages in whole rows that are above that of `schedule`, and below `bound`."""
-    if not _is_complete(graph, schedule):
-        return []
-    peaks = _peaks(staged(tile_columns(graph, graph.tensors, 1), schedule.stages))
-    return sorted({peak for peak in peaks if lower_bound(schedule) < peak < bound})
 
 
 def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int, bound: int) -> Schedule:

@@ -31,9 +31,7 @@ def repeated(graph: QuantizedGraph, listed: Sequence[Schedule], most: float) -> 
     Args:
         most: multiply-accumulates they may execute, as a multiple of the network's.
     """
-    whole = [
-        s for s in listed if s.graph.ops == graph.ops and s.stages[-1][1] == len(_steps(s.graph, s.aliases))
-    ]
+    whole = [s for s in listed if s.graph.ops == graph.ops and s.is_complete]
     if most <= 1 or not whole:
         return []
     base, least = min(whole, key=lower_bound), min(map(lower_bound, listed))

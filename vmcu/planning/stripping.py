@@ -79,8 +79,7 @@ def _later_stages(rows: Iterable[Schedule], convolutions: int, limit: float) -> 
         live = live_bytes(schedule)
         starts = next((t for t, task in enumerate(schedule.tasks) if task.step >= count), len(live))
         peak, later = max(live[starts:], default=0), schedule.stages[1:]
-        complete = schedule.stages[-1][1] == len(schedule.graph.ops) - len(schedule.aliases)
-        if 1 < count <= convolutions and complete and peak < limit:
+        if 1 < count <= convolutions and schedule.is_complete and peak < limit:
             best[count] = min(best.get(count, (peak, later)), (peak, later))
     for count, (_, later) in best.items():
         yield count, later

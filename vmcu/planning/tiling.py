@@ -38,7 +38,7 @@ def tiled(graph: QuantizedGraph, bound: int) -> list[Schedule]:
 
 def in_fewer_stages(graph: QuantizedGraph, schedule: Schedule, bound: int) -> list[Schedule]:
     """One of `tiled` with its tiles in fewer stages: less that tiles cost, for a lower bound nearer to `bound`."""
-    if schedule.graph.ops != graph.ops or not _is_complete(graph, schedule):
+    if schedule.graph.ops != graph.ops or not schedule.is_complete:
         return []
     tiles = max(t.tiles for t in schedule.graph.tensors.values())
     peaks = _peaks(staged(tile_columns(graph, graph.tensors, 1), schedule.stages))
@@ -56,7 +56,7 @@ def _best(graph: QuantizedGraph, tiles: int, limit: int) -> Schedule | None:
 
 def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int, bound: int) -> Schedule:
     """The same stages with tiles only where whole rows would need more than `bound`, at least the peak of `schedule`."""
-    if not _is_complete(graph, schedule):
+    if not schedule.is_complete:
         return schedule
     needy: set[int] = set()
     while True:
@@ -66,11 +66,6 @@ def _untile(graph: QuantizedGraph, schedule: Schedule, tiles: int, bound: int) -
         if not over - needy:
             return trial if not over else schedule
         needy |= over
-
-
-def _is_complete(graph: QuantizedGraph, schedule: Schedule) -> bool:
-    """Else steps that nobody needs are gone: stages of the graph are numbered otherwise."""
-    return schedule.stages[-1][1] == sum(op.output not in schedule.aliases for op in graph.ops)
 
 
 def _peaks(schedule: Schedule) -> list[int]:

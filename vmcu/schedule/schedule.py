@@ -35,7 +35,7 @@ class Schedule:
     Attributes:
         graph: what is computed.
         steps: the operators that compute something, topologically ordered.
-        tasks: the order; within a step rows ascend. Rows that nobody needs are left out.
+        tasks: the order; rows that nobody needs are left out.
         aliases: tensors that are rows of other tensors: per row the segment it is.
         stages: runs of steps (first, end) that are streamed together.
         kernels: of the steps; the ones with the least scratch, until `planning.kernels` has chosen.
@@ -49,6 +49,11 @@ class Schedule:
     stages: tuple[tuple[int, int], ...]
     kernels: tuple[Kernel, ...]
     small_c: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Else steps that nobody needs are gone, and stages of the graph are numbered otherwise."""
+        return self.stages[-1][1] == len(self.graph.ops) - len(self.aliases)
 
 
 def layer_by_layer(graph: QuantizedGraph) -> Schedule:
